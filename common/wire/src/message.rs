@@ -1,0 +1,19 @@
+//! Every message of the protocol, in the order in which it flows.
+//!
+//! Variants are only ever appended, so that neighbouring versions understand each other.
+
+mod control;
+mod enrol;
+mod epoch;
+mod round;
+
+pub use control::{Hello, Reason, ToAgent, ToCoordinator, Waiting};
+pub use enrol::{EnrolmentAnswer, EnrolmentBundle, EnrolmentRequest};
+pub use epoch::{
+    Advert, Complaint, EpochOpen, Roster, RosterCertificate, RosterVote, RoundPublicKeys,
+    ShareEnvelope,
+};
+pub use round::{
+    Abort, AbortCause, Commit, MaskedHeader, Ready, Refusal, RefusalCode, Reveal, RevealedShare,
+    RoundResult, ShareKind, SurvivorCertificate, SurvivorVote, Survivors, Vote,
+};
