@@ -1,1 +1,35 @@
-//! Placeholder.
+//! Secure aggregation without sockets, clocks or files: what the agents and the coordinator
+//! compute so that only the sum of the agents' vectors can be read.
+//!
+//! The construction is that of Bonawitz et al. ("Practical Secure Aggregation for
+//! Privacy-Preserving Machine Learning", CCS 2017) and Bell et al. ("Secure Single-Server
+//! Aggregation with (Poly)Logarithmic Overhead", CCS 2020). Each agent adds to its vector one
+//! *self mask* and, for each neighbour in the cohort, one *pairwise mask* that the neighbour
+//! subtracts. The pairwise masks of two survivors cancel in the sum. The coordinator removes the
+//! self masks of survivors and the pairwise masks of agents that dropped out after it received
+//! enough Shamir shares of the secrets behind them, of each agent one kind only.
+//!
+//! Everything here is a function of its arguments; randomness comes in as an `rng`. Which
+//! message may be answered when is decided by the round machines, not here.
+//!
+//! Reading order: [`keys`], [`shamir`], [`envelope`], [`graph`], [`mask`], [`packing`],
+//! [`ticket`] (the agent's side of a round), [`sum`] (the coordinator's).
+
+pub mod envelope;
+pub mod graph;
+pub mod keys;
+pub mod mask;
+pub mod packing;
+pub mod shamir;
+pub mod sum;
+pub mod ticket;
+
+mod keystream;
+
+pub use envelope::{EnvelopeContext, EnvelopeError, HpkeSecret, RoundShares};
+pub use graph::{Graph, GraphError};
+pub use keys::{EpochSecrets, PairwiseSecret, RoundSecret, SecretScalar};
+pub use mask::{MaskError, Modulus, PairKey, SelfKey, Sign};
+pub use shamir::Share;
+pub use sum::{Sum, SumError};
+pub use ticket::{MaskTicket, PackedVector, PairwiseTicket, TicketBinding, TicketError};

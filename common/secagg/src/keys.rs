@@ -1,0 +1,332 @@
+//! An agent's secrets of an epoch and of each of its rounds, and what it publishes of them.
+//!
+//! Two uniform scalars per round are the roots of everything: the *key seed* `ssk`, from which
+//! the X25519 key of the pairwise masks is derived, and the *self seed* `b`. Scalars are shared
+//! rather than X25519 keys because a clamped key is not a scalar modulo the group order, so it
+//! would not survive Shamir sharing.
+
+use std::fmt;
+
+use chorale_wire::{Digest, limits::ROUNDS_PER_EPOCH_MAX, message::RoundPublicKeys};
+use curve25519_dalek::Scalar;
+use hkdf::Hkdf;
+use rand_core::CryptoRng;
+use sha2::Sha256;
+use subtle::ConstantTimeEq as _;
+use x25519_dalek::{PublicKey, StaticSecret};
+use zeroize::{Zeroize as _, Zeroizing};
+
+use crate::{envelope::HpkeSecret, shamir::NotCanonical};
+
+/// Everything secret that an agent holds for one epoch. Lives in memory only.
+pub struct EpochSecrets {
+    hpke: HpkeSecret,
+    rounds: Vec<Option<RoundSecret>>,
+    public: Vec<RoundPublicKeys>,
+    nonce: [u8; 32],
+}
+
+/// The number of rounds asked for is outside 1 to [`ROUNDS_PER_EPOCH_MAX`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an epoch has 1 to {ROUNDS_PER_EPOCH_MAX} rounds, not {rounds}")]
+pub struct RoundsOutOfRange {
+    /// The number asked for.
+    pub rounds: usize,
+}
+
+impl EpochSecrets {
+    /// Fresh secrets for an epoch of `rounds` rounds.
+    ///
+    /// # Errors
+    /// [`RoundsOutOfRange`] unless `rounds` is 1 to [`ROUNDS_PER_EPOCH_MAX`].
+    pub fn generate<R: CryptoRng + ?Sized>(
+        rng: &mut R,
+        rounds: usize,
+    ) -> Result<Self, RoundsOutOfRange> {
+        if !(1..=ROUNDS_PER_EPOCH_MAX).contains(&rounds) {
+            return Err(RoundsOutOfRange { rounds });
+        }
+        let mut nonce = [0; 32];
+        rng.fill_bytes(&mut nonce);
+        let hpke = HpkeSecret::generate(rng);
+        let rounds: Vec<RoundSecret> = (0..rounds).map(|_| RoundSecret::generate(rng)).collect();
+        Ok(Self {
+            hpke,
+            public: rounds.iter().map(RoundSecret::public).collect(),
+            rounds: rounds.into_iter().map(Some).collect(),
+            nonce,
+        })
+    }
+
+    /// What the agent's advert carries: HPKE public key, commitment to the nonce, and the public
+    /// values of each round.
+    #[must_use]
+    pub fn advert_parts(&self) -> ([u8; 32], Digest, Vec<RoundPublicKeys>) {
+        (self.hpke.public(), nonce_commitment(&self.nonce), self.public.clone())
+    }
+
+    /// The key that opens share envelopes sent to this agent.
+    #[must_use]
+    pub fn hpke(&self) -> &HpkeSecret {
+        &self.hpke
+    }
+
+    /// The nonce that the agent reveals together with its roster vote, not before.
+    #[must_use]
+    pub fn nonce(&self) -> &[u8; 32] {
+        &self.nonce
+    }
+
+    /// Number of rounds of the epoch, also of those already taken.
+    #[must_use]
+    pub fn rounds(&self) -> usize {
+        self.rounds.len()
+    }
+
+    /// The secret of round `index` for dealing its shares; `None` once it was taken.
+    #[must_use]
+    pub fn round(&self, index: usize) -> Option<&RoundSecret> {
+        self.rounds.get(index)?.as_ref()
+    }
+
+    /// Moves the secret of round `index` out, so that it serves one round only; `None` when it
+    /// was taken before or the epoch has no such round.
+    pub fn take_round(&mut self, index: usize) -> Option<RoundSecret> {
+        self.rounds.get_mut(index)?.take()
+    }
+}
+
+impl fmt::Debug for EpochSecrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "EpochSecrets(redacted, {} rounds)", self.rounds.len())
+    }
+}
+
+/// The commitment to a roster nonce. The nonce has 256 uniform bits, so its hash hides it.
+#[must_use]
+pub fn nonce_commitment(nonce: &[u8; 32]) -> Digest {
+    Digest::of("chorale/1 roster nonce", &[nonce])
+}
+
+/// An agent's two secrets of one round.
+pub struct RoundSecret {
+    key_seed: SecretScalar,
+    self_seed: SecretScalar,
+}
+
+impl RoundSecret {
+    /// Two fresh uniform scalars.
+    pub fn generate<R: CryptoRng + ?Sized>(rng: &mut R) -> Self {
+        Self { key_seed: SecretScalar::random(rng), self_seed: SecretScalar::random(rng) }
+    }
+
+    /// The scalar `ssk` behind the pairwise key, shared among the neighbours.
+    #[must_use]
+    pub fn key_seed(&self) -> &SecretScalar {
+        &self.key_seed
+    }
+
+    /// The scalar `b` behind the self mask, shared among the neighbours.
+    #[must_use]
+    pub fn self_seed(&self) -> &SecretScalar {
+        &self.self_seed
+    }
+
+    /// The X25519 key of the pairwise masks.
+    #[must_use]
+    pub fn pairwise(&self) -> PairwiseSecret {
+        PairwiseSecret::derive(&self.key_seed)
+    }
+
+    /// What the agent publishes of this round.
+    #[must_use]
+    pub fn public(&self) -> RoundPublicKeys {
+        RoundPublicKeys {
+            pairwise: self.pairwise().public(),
+            self_commitment: self_commitment(&self.self_seed),
+        }
+    }
+}
+
+impl fmt::Debug for RoundSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RoundSecret(redacted)")
+    }
+}
+
+/// A scalar modulo the order of the Curve25519 group that must stay secret: wiped when dropped,
+/// compared in constant time, never shown.
+#[derive(Clone)]
+pub struct SecretScalar(Scalar);
+
+impl SecretScalar {
+    /// A uniform scalar, zero included: 512 random bits reduced, bias below 2^-256.
+    pub fn random<R: CryptoRng + ?Sized>(rng: &mut R) -> Self {
+        let mut wide = Zeroizing::new([0; 64]);
+        rng.fill_bytes(wide.as_mut());
+        Self(Scalar::from_bytes_mod_order_wide(&wide))
+    }
+
+    /// The scalar with this canonical little-endian encoding.
+    ///
+    /// # Errors
+    /// [`NotCanonical`] when the bytes encode a number not below the group order.
+    pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, NotCanonical> {
+        Option::<Scalar>::from(Scalar::from_canonical_bytes(*bytes)).map(Self).ok_or(NotCanonical)
+    }
+
+    /// The canonical little-endian encoding.
+    #[must_use]
+    pub fn to_bytes(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(self.0.to_bytes())
+    }
+
+    pub(crate) fn from_scalar(scalar: Scalar) -> Self {
+        Self(scalar)
+    }
+
+    pub(crate) fn as_scalar(&self) -> &Scalar {
+        &self.0
+    }
+}
+
+impl Drop for SecretScalar {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl PartialEq for SecretScalar {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for SecretScalar {}
+
+impl fmt::Debug for SecretScalar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretScalar(redacted)")
+    }
+}
+
+/// An X25519 secret key (RFC 7748) for the pairwise masks of one round; wiped when dropped.
+pub struct PairwiseSecret(StaticSecret);
+
+impl PairwiseSecret {
+    /// The key that belongs to `key_seed`: 32 bytes of HKDF-SHA256 (RFC 5869) without salt under
+    /// the info "chorale/1 x25519".
+    #[must_use]
+    pub fn derive(key_seed: &SecretScalar) -> Self {
+        let mut key = hkdf_sha256(None, key_seed.to_bytes().as_ref(), &[b"chorale/1 x25519"]);
+        let secret = StaticSecret::from(*key);
+        key.zeroize();
+        Self(secret)
+    }
+
+    /// The public key.
+    #[must_use]
+    pub fn public(&self) -> [u8; 32] {
+        PublicKey::from(&self.0).to_bytes()
+    }
+
+    /// The X25519 shared secret with `their_public`; `None` when it is all zero because
+    /// `their_public` has small order (RFC 7748, section 6.1).
+    pub(crate) fn agree(&self, their_public: &[u8; 32]) -> Option<Zeroizing<[u8; 32]>> {
+        let shared = self.0.diffie_hellman(&PublicKey::from(*their_public));
+        shared.was_contributory().then(|| Zeroizing::new(shared.to_bytes()))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(StaticSecret::from(bytes))
+    }
+}
+
+impl fmt::Debug for PairwiseSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PairwiseSecret(redacted)")
+    }
+}
+
+/// Why an advertised X25519 public key is refused. Its owner is to blame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadPublicKey {
+    /// A second spelling of some other key, so that equal keys could look different.
+    #[error("the X25519 public key is not in its canonical encoding")]
+    NotCanonical,
+    /// A point of small order: the shared secret would be known to everybody.
+    #[error("the X25519 public key is a point of small order")]
+    LowOrder,
+}
+
+/// Checks an advertised X25519 public key: a number below 2^255 - 19, and not of small order.
+///
+/// # Errors
+/// [`BadPublicKey`] says which of the two it is.
+pub fn check_public(public: &[u8; 32]) -> Result<(), BadPublicKey> {
+    // 2^255 - 19 is, in little-endian bytes, ED FF .. FF 7F.
+    let top = public[31] > 0x7f;
+    let wraps = public[31] == 0x7f && public[1..31].iter().all(|b| *b == 0xff) && public[0] >= 0xed;
+    if top || wraps {
+        return Err(BadPublicKey::NotCanonical);
+    }
+    // Every clamped scalar is a multiple of 8 and not of the large prime orders, so the product
+    // is zero exactly for the points of small order, on the curve and on its twist.
+    let probe = StaticSecret::from([0x55; 32]).diffie_hellman(&PublicKey::from(*public));
+    if probe.was_contributory() { Ok(()) } else { Err(BadPublicKey::LowOrder) }
+}
+
+/// A reconstructed secret is not the one that its owner committed to in its advert: a share, or
+/// the dealing of it, was wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotCommitted {
+    /// The X25519 key derived from it is not the advertised one.
+    #[error("the reconstructed pairwise key is not the advertised one")]
+    Pairwise,
+    /// Its hash is not the advertised commitment.
+    #[error("the reconstructed self-mask seed is not the one committed to")]
+    SelfSeed,
+}
+
+/// Checks a reconstructed key seed against its owner's advert.
+///
+/// # Errors
+/// [`NotCommitted::Pairwise`].
+pub fn check_pairwise(
+    key_seed: &SecretScalar,
+    public: &RoundPublicKeys,
+) -> Result<PairwiseSecret, NotCommitted> {
+    let secret = PairwiseSecret::derive(key_seed);
+    if secret.public() == public.pairwise { Ok(secret) } else { Err(NotCommitted::Pairwise) }
+}
+
+/// Checks a reconstructed self seed against its owner's advert.
+///
+/// # Errors
+/// [`NotCommitted::SelfSeed`].
+pub fn check_self(self_seed: &SecretScalar, public: &RoundPublicKeys) -> Result<(), NotCommitted> {
+    if self_commitment(self_seed) == public.self_commitment {
+        Ok(())
+    } else {
+        Err(NotCommitted::SelfSeed)
+    }
+}
+
+/// The commitment to a self seed: 252 uniform bits, so the hash hides it.
+fn self_commitment(self_seed: &SecretScalar) -> Digest {
+    Digest::of("chorale/1 self seed", &[self_seed.to_bytes().as_ref()])
+}
+
+/// 32 bytes of HKDF-SHA256 (RFC 5869); `info` is concatenated.
+pub(crate) fn hkdf_sha256(
+    salt: Option<&[u8]>,
+    key_material: &[u8],
+    info: &[&[u8]],
+) -> Zeroizing<[u8; 32]> {
+    let mut output = Zeroizing::new([0; 32]);
+    Hkdf::<Sha256>::new(salt, key_material)
+        .expand_multi_info(info, output.as_mut())
+        .expect("32 bytes are far below HKDF's limit of 255 blocks");
+    output
+}
