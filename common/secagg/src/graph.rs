@@ -87,3 +87,51 @@ pub fn seed(roster: &Digest, nonces: &[[u8; 32]]) -> Digest {
     parts.extend(nonces.iter().map(<[u8; 32]>::as_slice));
     Digest::of("chorale/1 graph seed", &parts)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_complete_graph_joins_every_pair() {
+        let graph = Graph::complete(5).unwrap();
+        let neighbours: Vec<u16> = graph.neighbours(Slot(2)).map(|slot| slot.0).collect();
+        assert_eq!(neighbours, [0, 1, 3, 4]);
+        for one in 0..7 {
+            for other in 0..7 {
+                let (one, other) = (Slot(one), Slot(other));
+                assert_eq!(
+                    graph.are_neighbours(one, other),
+                    graph.neighbours(one).any(|slot| slot == other)
+                );
+                assert_eq!(graph.are_neighbours(one, other), graph.are_neighbours(other, one));
+            }
+        }
+        assert_eq!(graph.neighbours(Slot(5)).count(), 0);
+    }
+
+    #[test]
+    fn other_sizes_are_refused() {
+        assert_eq!(Graph::complete(1), Err(GraphError::TooFew { agents: 1 }));
+        assert_eq!(Graph::complete(128).unwrap().agents(), 128);
+        let refused = Graph::complete(129).unwrap_err();
+        assert_eq!(refused, GraphError::TooMany { agents: 129 });
+        assert!(refused.to_string().contains("sparse graph for more is not there yet"));
+        assert!(Graph::complete(1 << 16).is_err());
+    }
+
+    #[test]
+    fn the_seed_depends_on_every_nonce_and_the_roster() {
+        let roster = Digest::plain(b"roster");
+        let nonces = [[1; 32], [2; 32], [3; 32]];
+        let reference = seed(&roster, &nonces);
+        assert_ne!(reference, seed(&Digest::plain(b"other"), &nonces));
+        assert_ne!(reference, seed(&roster, &nonces[..2]));
+        for index in 0..3 {
+            let mut changed = nonces;
+            changed[index][31] ^= 1;
+            assert_ne!(reference, seed(&roster, &changed));
+        }
+    }
+}

@@ -330,3 +330,134 @@ pub(crate) fn hkdf_sha256(
         .expect("32 bytes are far below HKDF's limit of 255 blocks");
     output
 }
+
+/// The points of small order of Curve25519 and its twist that are in canonical encoding.
+#[cfg(test)]
+pub(crate) const LOW_ORDER: [&str; 5] = [
+    "0000000000000000000000000000000000000000000000000000000000000000",
+    "0100000000000000000000000000000000000000000000000000000000000000",
+    "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800",
+    "5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157",
+    "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+];
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng as _};
+
+    use super::*;
+
+    fn bytes(text: &str) -> [u8; 32] {
+        hex::decode(text).unwrap().try_into().unwrap()
+    }
+
+    #[test]
+    fn rfc_7748_x25519() {
+        // Section 5.2, then Bob's view of section 6.1.
+        for (secret, public, shared) in [
+            (
+                "a546e36bf0527c9d3b16154b82465edd62144c0ac1fc5a18506a2244ba449ac4",
+                "e6db6867583030db3594c1a424b15f7c726624ec26b3353b10a903a6d0ab1c4c",
+                "c3da55379de9c6908e94ea4df28d084f32eccf03491c71f754b4075577a28552",
+            ),
+            (
+                "4b66e9d4d1b4673c5ad22691957d6af5c11b6421e0ea01d42ca4169e7918ba0d",
+                "e5210f12786811d3f4b7959d0538ae2c31dbe7106fc03c3efc4cd549c715a493",
+                "95cbde9476e8907d7aade45cb4b873f88b595a68799fa152e6f8f7647aac7957",
+            ),
+            (
+                "5dab087e624a8a4b79e17f8b83800ee66f3bb1292618b6fd1c2f8b27ff88e0eb",
+                "8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a",
+                "4a5d9d5ba4ce2de1728e3bf480350f25e07e21c947d19e3376f09b3c1e161742",
+            ),
+        ] {
+            let secret = PairwiseSecret::from_bytes(bytes(secret));
+            assert_eq!(*secret.agree(&bytes(public)).unwrap(), bytes(shared));
+        }
+        let alice = "77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a";
+        assert_eq!(
+            PairwiseSecret::from_bytes(bytes(alice)).public(),
+            bytes("8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a")
+        );
+    }
+
+    #[test]
+    fn rfc_5869_hkdf_sha256() {
+        // Appendix A, cases 1 and 3; the first 32 bytes of each output.
+        let salt: Vec<u8> = (0..13).collect();
+        let info: Vec<u8> = (0xf0..0xfa).collect();
+        assert_eq!(
+            *hkdf_sha256(Some(&salt), &[0x0b; 22], &[&info[..3], &info[3..]]),
+            bytes("3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf")
+        );
+        assert_eq!(
+            *hkdf_sha256(None, &[0x0b; 22], &[]),
+            bytes("8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d")
+        );
+    }
+
+    #[test]
+    fn low_order_points_are_refused() {
+        let secret =
+            PairwiseSecret::derive(&SecretScalar::random(&mut ChaCha20Rng::from_seed([1; 32])));
+        for point in LOW_ORDER {
+            assert_eq!(check_public(&bytes(point)), Err(BadPublicKey::LowOrder), "{point}");
+            assert!(secret.agree(&bytes(point)).is_none(), "{point}");
+        }
+        assert_eq!(check_public(&secret.public()), Ok(()));
+    }
+
+    #[test]
+    fn second_spellings_of_a_key_are_refused() {
+        let p = bytes("edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f");
+        for low in [0xed, 0xee, 0xff] {
+            let mut above = p;
+            above[0] = low;
+            assert_eq!(check_public(&above), Err(BadPublicKey::NotCanonical));
+        }
+        let mut top_bit = PairwiseSecret::from_bytes([7; 32]).public();
+        top_bit[31] |= 0x80;
+        assert_eq!(check_public(&top_bit), Err(BadPublicKey::NotCanonical));
+        // The largest number below p that is not of small order: p - 3 (u = -3) or its neighbour.
+        let mut below = p;
+        below[0] = 0xea;
+        assert_eq!(check_public(&below), Ok(()));
+    }
+
+    #[test]
+    fn a_round_is_taken_once_and_matches_its_advert() {
+        let mut rng = ChaCha20Rng::from_seed([2; 32]);
+        let mut epoch = EpochSecrets::generate(&mut rng, 3).unwrap();
+        let (_, commitment, public) = epoch.advert_parts();
+        assert_eq!(nonce_commitment(epoch.nonce()), commitment);
+        let secret = epoch.take_round(1).unwrap();
+        assert!(epoch.take_round(1).is_none() && epoch.round(1).is_none());
+        assert!(epoch.take_round(3).is_none());
+        assert_eq!(secret.public(), public[1]);
+        assert_eq!(epoch.advert_parts().2, public);
+
+        let key = check_pairwise(secret.key_seed(), &public[1]).unwrap();
+        assert_eq!(key.public(), public[1].pairwise);
+        check_self(secret.self_seed(), &public[1]).unwrap();
+        for wrong in [0, 2] {
+            assert!(check_pairwise(secret.key_seed(), &public[wrong]).is_err());
+            assert!(check_self(secret.self_seed(), &public[wrong]).is_err());
+        }
+        for rounds in [0, ROUNDS_PER_EPOCH_MAX + 1] {
+            assert!(EpochSecrets::generate(&mut rng, rounds).is_err());
+        }
+    }
+
+    #[test]
+    fn nothing_secret_is_shown() {
+        let mut rng = ChaCha20Rng::from_seed([3; 32]);
+        let mut epoch = EpochSecrets::generate(&mut rng, 1).unwrap();
+        assert_eq!(format!("{epoch:?}"), "EpochSecrets(redacted, 1 rounds)");
+        assert_eq!(format!("{:?}", epoch.hpke()), "HpkeSecret(redacted)");
+        let round = epoch.take_round(0).unwrap();
+        assert_eq!(format!("{round:?}"), "RoundSecret(redacted)");
+        assert_eq!(format!("{:?}", round.key_seed()), "SecretScalar(redacted)");
+        assert_eq!(format!("{:?}", round.pairwise()), "PairwiseSecret(redacted)");
+    }
+}

@@ -137,3 +137,72 @@ pub(crate) fn apply_all<L: Lane>(
         }
     });
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use aes::cipher::{BlockCipherEncrypt as _, KeyInit as _};
+
+    use super::*;
+
+    #[test]
+    fn nist_sp_800_38a_f_5_5_ctr_aes256() {
+        let key: [u8; 32] =
+            hex::decode("603deb1015ca71be2b73aef0857d77811f352c073b6108d72d9810a30914dff4")
+                .unwrap()
+                .try_into()
+                .unwrap();
+        let counter: [u8; 16] =
+            hex::decode("f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff").unwrap().try_into().unwrap();
+        let mut text = hex::decode(concat!(
+            "6bc1bee22e409f96e93d7e117393172aae2d8a571e03ac9c9eb76fac45af8e51",
+            "30c81c46a35ce411e5fbc1191a0a52eff69f2445df4f9b17ad2b417be66c3710"
+        ))
+        .unwrap();
+        let mut cipher = Ctr128BE::<Aes256Enc>::new(&key.into(), &counter.into());
+        let mut keystream = vec![0; text.len()];
+        cipher.write_keystream(&mut keystream);
+        for (byte, mask) in text.iter_mut().zip(keystream) {
+            *byte ^= mask;
+        }
+        assert_eq!(
+            hex::encode(text),
+            concat!(
+                "601ec313775789a5b7a7f504bbf3d228f443e3ca4d62b59aca84e990cacaf5c5",
+                "2b0930daa23de94ce87017ba2d84988ddfc9c58db67aada613c2dd08457941a6"
+            )
+        );
+    }
+
+    /// Byte `i` of a stream is byte `i mod 16` of AES-256(key, i / 16), whatever the lane width,
+    /// the block and the thread.
+    #[test]
+    fn lanes_take_the_stream_in_order() {
+        let key = [9; 32];
+        let cipher = Aes256Enc::new(&key.into());
+        let length = 2 * BLOCK_BYTES + 104;
+        let stream: Vec<u8> = (0..length.div_ceil(16) as u128)
+            .flat_map(|counter| {
+                let mut block = counter.to_be_bytes().into();
+                cipher.encrypt_block(&mut block);
+                block
+            })
+            .take(length)
+            .collect();
+        let keys = [(Zeroizing::new(key), Sign::Add)];
+        let undo = [(Zeroizing::new(key), Sign::Subtract)];
+        for threads in [1, 2, 3, 7] {
+            let mut narrow = vec![0u32; length / 4];
+            apply_all(&mut narrow, &keys, threads);
+            let expected = stream.as_chunks().0.iter();
+            assert!(expected.map(|word| u32::from_le_bytes(*word)).eq(narrow.iter().copied()));
+            apply_all(&mut narrow, &undo, threads);
+            assert!(narrow.iter().all(|lane| *lane == 0));
+
+            let mut wide = vec![5u64; length / 8];
+            apply_all(&mut wide, &keys, threads);
+            let expected = stream.as_chunks().0.iter();
+            assert!(expected.map(|word| u64::from_le_bytes(*word).wrapping_add(5)).eq(wide));
+        }
+    }
+}

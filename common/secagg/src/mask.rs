@@ -195,3 +195,80 @@ pub fn pairwise_keys(
 pub fn self_key(session: SessionId, self_seed: &SecretScalar) -> SelfKey {
     SelfKey(hkdf_sha256(Some(session.as_bytes()), self_seed.to_bytes().as_ref(), &[b"self"]))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use chorale_wire::{Digest, Epoch, RoundNumber, SlotSet};
+
+    use super::*;
+    use crate::keys::LOW_ORDER;
+
+    fn session(round: u64) -> SessionId {
+        let digest = Digest::plain(b"fixed");
+        SessionId::new(Epoch(1), RoundNumber(round), &digest, &digest, &SlotSet::empty(4))
+    }
+
+    #[test]
+    fn both_sides_derive_one_key_and_nobody_else_does() {
+        let (alice, bob) =
+            (PairwiseSecret::from_bytes([1; 32]), PairwiseSecret::from_bytes([2; 32]));
+        let key = |own: &PairwiseSecret, other: &PairwiseSecret, round, lo, hi| {
+            *pairwise_key(session(round), own, &other.public(), Slot(lo), Slot(hi)).unwrap().0
+        };
+        let reference = key(&alice, &bob, 1, 0, 3);
+        assert_eq!(reference, key(&bob, &alice, 1, 0, 3));
+        // Another session, another pair, another key: another mask.
+        assert_ne!(reference, key(&alice, &bob, 2, 0, 3));
+        assert_ne!(reference, key(&alice, &bob, 1, 0, 2));
+        assert_ne!(reference, key(&alice, &bob, 1, 1, 3));
+        assert_ne!(reference, key(&alice, &PairwiseSecret::from_bytes([3; 32]), 1, 0, 3));
+
+        let seed = |byte| SecretScalar::from_bytes(&[byte; 32]).unwrap();
+        let own = *self_key(session(1), &seed(1)).0;
+        assert_ne!(own, *self_key(session(2), &seed(1)).0);
+        assert_ne!(own, *self_key(session(1), &seed(2)).0);
+    }
+
+    #[test]
+    fn low_order_points_are_refused() {
+        let own = PairwiseSecret::from_bytes([1; 32]);
+        for point in LOW_ORDER {
+            let point: [u8; 32] = hex::decode(point).unwrap().try_into().unwrap();
+            // Also in its second spelling, with the bit that X25519 ignores.
+            for top in [0, 0x80] {
+                let mut point = point;
+                point[31] |= top;
+                let refused = pairwise_key(session(1), &own, &point, Slot(0), Slot(1));
+                assert!(matches!(refused, Err(MaskError::LowOrder { .. })));
+            }
+        }
+    }
+
+    #[test]
+    fn a_pair_is_two_slots_in_order() {
+        let own = PairwiseSecret::from_bytes([1; 32]);
+        for (lo, hi) in [(1, 1), (2, 1)] {
+            let refused = pairwise_key(session(1), &own, &[9; 32], Slot(lo), Slot(hi));
+            assert!(matches!(refused, Err(MaskError::NotAPair { .. })));
+        }
+        assert_eq!(Sign::of(Slot(1), Slot(2)), Ok(Sign::Add));
+        assert_eq!(Sign::of(Slot(2), Slot(1)), Ok(Sign::Subtract));
+        assert!(Sign::of(Slot(2), Slot(2)).is_err());
+    }
+
+    #[test]
+    fn centring() {
+        let modulus = Modulus::new(8).unwrap();
+        for (value, centred) in [(0, 0), (1, 1), (127, 127), (128, 128), (129, -127), (255, -1)] {
+            assert_eq!(modulus.centre(value), centred);
+            assert_eq!(modulus.centre(value + 256), centred);
+        }
+        let widest = Modulus::new(62).unwrap();
+        assert_eq!(widest.centre(1 << 61), 1 << 61);
+        assert_eq!(widest.centre((1 << 61) + 1), -(1 << 61) + 1);
+        for bits in [0, 1, 63, 64, 255] {
+            assert!(Modulus::new(bits).is_err());
+        }
+    }
+}

@@ -115,3 +115,85 @@ pub(crate) fn add_packed<L: Lane>(lanes: &mut [L], bytes: &[u8], modulus: Modulu
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn modulus(bits: u8) -> Modulus {
+        Modulus::new(bits).unwrap()
+    }
+
+    #[test]
+    fn known_layout() {
+        // 0x123, 0xabc, 0x7ff at 12 bits: nibbles 3 2 1 c b a f f 7 and a zero one.
+        let bytes = pack(&[0x123, 0xabc, 0x7ff], modulus(12));
+        assert_eq!(bytes, [0x23, 0xc1, 0xab, 0xff, 0x07]);
+        assert_eq!(unpack(&bytes, 3, modulus(12)).unwrap(), [0x123, 0xabc, 0x7ff]);
+    }
+
+    #[test]
+    fn wrong_length_and_padding_are_refused() {
+        let good = pack(&[1, 2, 3], modulus(12));
+        for bytes in [&good[..4], &[&good[..], &[0]].concat(), &[]] {
+            assert!(matches!(
+                unpack(bytes, 3, modulus(12)),
+                Err(PackingError::Length { expected: 5, .. })
+            ));
+        }
+        for bit in 4..8 {
+            let mut bad = good.clone();
+            bad[4] |= 1 << bit;
+            assert_eq!(unpack(&bad, 3, modulus(12)), Err(PackingError::Padding));
+        }
+        // Without padding every bit is a coordinate's.
+        assert_eq!(unpack(&[0xff; 3], 2, modulus(12)).unwrap(), [0xfff; 2]);
+    }
+
+    /// Bit by bit, as the module's documentation words it.
+    fn slow_pack(values: &[u64], bits: usize) -> Vec<u8> {
+        let mut bytes = vec![0u8; (values.len() * bits).div_ceil(8)];
+        for (index, value) in values.iter().enumerate() {
+            for bit in (0..bits).filter(|bit| value >> bit & 1 == 1) {
+                let position = index * bits + bit;
+                bytes[position / 8] |= 1 << (position % 8);
+            }
+        }
+        bytes
+    }
+
+    proptest! {
+        #[test]
+        fn round_trip(bits in Modulus::BITS_MIN..=Modulus::BITS_MAX, values in proptest::collection::vec(any::<u64>(), 0..300)) {
+            let modulus = modulus(bits);
+            let bytes = pack(&values, modulus);
+            prop_assert_eq!(bytes.len(), packed_len(values.len(), modulus));
+            let reduced: Vec<u64> = values.iter().map(|value| value & modulus.mask()).collect();
+            prop_assert_eq!(&bytes, &slow_pack(&reduced, usize::from(bits)));
+            prop_assert_eq!(unpack(&bytes, values.len(), modulus).unwrap(), reduced);
+        }
+
+        #[test]
+        fn parts_join_without_a_seam(bits in Modulus::BITS_MIN..=32, values in proptest::collection::vec(any::<u32>(), 129..300)) {
+            let modulus = modulus(bits);
+            let mut joined = Vec::new();
+            for part in values.chunks(2 * GROUP) {
+                pack_onto(part, modulus, &mut joined);
+            }
+            let wide: Vec<u64> = values.iter().copied().map(u64::from).collect();
+            prop_assert_eq!(joined, pack(&wide, modulus));
+        }
+
+        #[test]
+        fn whatever_unpacks_is_canonical(bits in Modulus::BITS_MIN..=Modulus::BITS_MAX, coordinates in 0usize..40, noise in proptest::collection::vec(any::<u8>(), 320)) {
+            let modulus = modulus(bits);
+            let bytes = &noise[..packed_len(coordinates, modulus)];
+            if let Ok(values) = unpack(bytes, coordinates, modulus) {
+                prop_assert_eq!(pack(&values, modulus), bytes);
+            }
+        }
+    }
+}

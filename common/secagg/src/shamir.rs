@@ -191,3 +191,147 @@ fn check_points(points: impl Iterator<Item = u64>) -> Result<(), PointError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use proptest::prelude::*;
+    use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng as _};
+
+    use super::*;
+
+    fn rng(seed: u64) -> ChaCha20Rng {
+        ChaCha20Rng::seed_from_u64(seed)
+    }
+
+    fn scalar(value: u64) -> SecretScalar {
+        SecretScalar::from_scalar(Scalar::from(value))
+    }
+
+    #[test]
+    fn a_line_by_hand() {
+        // 7 + 5x at 1, 2 and 10.
+        let at = |x: u64| (x, Share(Scalar::from(7 + 5 * x)));
+        assert_eq!(reconstruct(&[at(10), at(1)], 2).unwrap(), scalar(7));
+        assert_eq!(reconstruct(&[at(2), at(10), at(1)], 2).unwrap(), scalar(7));
+    }
+
+    #[test]
+    fn a_threshold_of_one_gives_everybody_the_secret() {
+        let shares = split(&scalar(9), 1, &[4, 5], &mut rng(0)).unwrap();
+        assert!(shares.iter().all(|share| share.0 == Scalar::from(9u64)));
+    }
+
+    #[test]
+    fn bad_points_and_thresholds_are_refused() {
+        let secret = scalar(1);
+        let mut rng = rng(1);
+        for (threshold, points) in [(0, vec![1, 2]), (3, vec![1, 2]), (1, vec![])] {
+            assert!(matches!(
+                split(&secret, threshold, &points, &mut rng),
+                Err(SplitError::Threshold { .. })
+            ));
+        }
+        assert_eq!(
+            split(&secret, 2, &[1, 0, 2], &mut rng),
+            Err(SplitError::Points(PointError::Zero))
+        );
+        assert_eq!(
+            split(&secret, 2, &[1, 3, 3], &mut rng),
+            Err(SplitError::Points(PointError::Duplicate { point: 3 }))
+        );
+        let share = Share(Scalar::ONE);
+        let with = |points: &[u64]| -> Vec<(u64, Share)> {
+            points.iter().map(|point| (*point, share.clone())).collect()
+        };
+        assert_eq!(reconstruct(&with(&[0, 1]), 2), Err(ReconstructError::Points(PointError::Zero)));
+        // Also where the duplicate is not among those needed.
+        assert_eq!(
+            reconstruct(&with(&[1, 2, 5, 5]), 2),
+            Err(ReconstructError::Points(PointError::Duplicate { point: 5 }))
+        );
+        for (shares, threshold) in [(with(&[1]), 2), (with(&[1]), 0), (with(&[]), 0)] {
+            assert!(matches!(
+                reconstruct(&shares, threshold),
+                Err(ReconstructError::TooFew { .. })
+            ));
+        }
+    }
+
+    #[test]
+    fn non_canonical_shares_are_refused() {
+        // The group order ℓ, little-endian; ℓ - 1 is the largest scalar.
+        let mut order: [u8; 32] = [0; 32];
+        order[..16].copy_from_slice(&hex::decode("edd3f55c1a631258d69cf7a2def9de14").unwrap());
+        order[31] = 0x10;
+        assert_eq!(Share::from_bytes(&order), Err(NotCanonical));
+        assert!(SecretScalar::from_bytes(&order).is_err());
+        let mut largest = order;
+        largest[0] -= 1;
+        assert_eq!(Share::from_bytes(&largest).unwrap().to_bytes(), largest);
+        assert_eq!(Share::from_bytes(&[0xff; 32]), Err(NotCanonical));
+        assert_eq!(format!("{:?}", Share(Scalar::ONE)), "Share(redacted)");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn any_threshold_of_shares_reconstructs_and_fewer_do_not(
+            seed: u64,
+            points in proptest::collection::hash_set(1u64..200, 2..40),
+            threshold_of in 0.0f64..1.0,
+        ) {
+            // A hash set iterates in random order, so any subset and order is drawn.
+            let points: Vec<u64> = points.into_iter().collect();
+            let threshold = 2 + ((points.len() - 2) as f64 * threshold_of) as usize;
+            let mut rng = rng(seed);
+            let secret = SecretScalar::random(&mut rng);
+            let shares = split(&secret, threshold, &points, &mut rng).unwrap();
+            let mut held: Vec<(u64, Share)> = points.iter().copied().zip(shares).collect();
+            prop_assert_eq!(&reconstruct(&held, threshold).unwrap(), &secret);
+            held.reverse();
+            prop_assert_eq!(&reconstruct(&held[..threshold], threshold).unwrap(), &secret);
+
+            // A polynomial of lower degree through too few shares misses the secret.
+            prop_assert!(reconstruct(&held[..threshold - 1], threshold).is_err());
+            prop_assert_ne!(&reconstruct(&held[..threshold - 1], threshold - 1).unwrap(), &secret);
+
+            // And every other secret is consistent with them: add a share that completes it.
+            let other = SecretScalar::random(&mut rng);
+            let mut with_zero: Vec<(Scalar, Scalar)> = held[..threshold - 1]
+                .iter()
+                .map(|(x, share)| (Scalar::from(*x), share.0))
+                .collect();
+            with_zero.push((Scalar::ZERO, *other.as_scalar()));
+            let point = 1000u64;
+            held[threshold - 1] = (point, Share(interpolate(&with_zero, Scalar::from(point))));
+            prop_assert_eq!(&reconstruct(&held[..threshold], threshold).unwrap(), &other);
+        }
+
+        #[test]
+        fn one_wrong_share_changes_the_secret(seed: u64, threshold in 1usize..10, which in 0usize..10) {
+            let mut rng = rng(seed);
+            let secret = SecretScalar::random(&mut rng);
+            let points: Vec<u64> = (1..=10).collect();
+            let shares = split(&secret, threshold, &points, &mut rng).unwrap();
+            let mut held: Vec<(u64, Share)> = points.into_iter().zip(shares).collect();
+            let which = which % threshold;
+            held[which].1.0 += Scalar::ONE;
+            prop_assert_ne!(reconstruct(&held, threshold).unwrap(), secret);
+        }
+    }
+
+    /// Textbook Lagrange interpolation at any point, written apart from [`reconstruct`].
+    fn interpolate(points: &[(Scalar, Scalar)], at: Scalar) -> Scalar {
+        points
+            .iter()
+            .map(|(own, value)| {
+                points
+                    .iter()
+                    .filter(|(other, _)| other != own)
+                    .fold(*value, |term, (other, _)| term * (at - other) * (own - other).invert())
+            })
+            .sum()
+    }
+}
