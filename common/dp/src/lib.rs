@@ -1,7 +1,24 @@
 //! Exact privacy arithmetic: rationals, ρ, noise, kernels and accountants.
+//!
+//! What each part claims, and the proofs, are in `docs/privacy.md`.
+//!
+//! - [`Rational`] and [`Rho`]: what budgets are kept in. No float decides an admission.
+//! - [`rounding`] and [`clip`]: one person's vector becomes integers of L2 norm at most Δ.
+//! - [`Noise`] and [`sampler`]: discrete Gaussian noise without a float.
+//! - [`accountant`]: from noise to ε and δ and back, rounded outward.
+//! - [`Budget`]: what is spent, reserved and left.
 
+pub mod accountant;
+pub mod clip;
+mod filter;
+mod noise;
 mod rational;
 mod rho;
+pub mod rounding;
+pub mod sampler;
 
+pub use filter::{Budget, BudgetError, OverBudget, Settlement};
+pub use noise::Noise;
 pub use rational::{Rational, RationalError};
-pub use rho::{NegativeRho, Rho, TAU_BITS};
+pub use rho::{NegativeRho, NonPositiveVariance, Rho, TAU_BITS};
+pub use sampler::{ExactDiscreteGaussian, FastDiscreteGaussian, SamplerError};
