@@ -1,1 +1,29 @@
-//! Placeholder.
+//! Both sides of a round as sans-IO machines: what may be answered to which message, and when.
+//!
+//! The protocol is that of PROTOCOL.md, section 1: epoch setup (ADVERTISE, ROSTER, ROSTER-QC,
+//! SHARES), then rounds (ROUND-OPEN, READY, COMMIT, MASKED, SURVIVORS, votes, certificate,
+//! REVEAL, RESULT or ABORT). Every state is a struct, every transition consumes it, and every
+//! phase has a file. Time (`now_ms`, Unix milliseconds) and randomness come in as arguments, so
+//! that the binaries drive the machines in real time and the simulator in virtual time.
+//!
+//! The agent's side ([`agent`]) does not trust the coordinator: it verifies every signature
+//! itself, signs one roster per epoch number, one session per round and one vote per session, and
+//! reveals once, never both secrets of one agent. The coordinator's side ([`coordinator`]) is
+//! trusted for progress only.
+//!
+//! Not here yet: rosters above the complete graph's limit, statements that let an agent keep an
+//! epoch's keys over a restart (it waits for the next epoch instead), ABORT certificates.
+
+pub mod agent;
+pub mod coordinator;
+
+mod certificate;
+mod context;
+mod roster;
+
+pub use certificate::{CertificateError, VoteError};
+pub use context::{ContextError, SetError};
+pub use roster::{
+    AdvertError, Entry, Expectation, GAMMA_PER_MILLE, ROSTER_AGENTS_MIN, RosterError,
+    VerifiedRoster,
+};

@@ -1,0 +1,39 @@
+//! The agent's side: one struct per state, one file per phase, and the [`Machine`] that a driver
+//! (the client agent, or the simulator) feeds with messages and time.
+//!
+//! ```text
+//! Advertising -> Advertised -> RosterVoted -> Dealt -> EpochKeys
+//! EpochKeys   -> RoundOpened -> AwaitingCommit -> Committed -> Masked -> SurvivorVoted -> Revealed
+//! ```
+//!
+//! A state that refuses a message is handed back unchanged in [`Kept`]. Secrets live in the
+//! states, in memory only; dropping a state wipes them. Whatever happens in a round, its secrets
+//! were moved out of [`EpochKeys`] when it opened, so no round can be run twice.
+
+mod advertise;
+mod commit;
+mod deal;
+mod fault;
+mod identity;
+mod keys;
+mod machine;
+mod masked;
+mod open;
+mod result;
+mod reveal;
+mod roster;
+mod survivors;
+
+pub use advertise::{AdvertiseError, Advertised, Advertising};
+pub use commit::{AwaitingCommit, CommitError, Committed};
+pub use deal::{Dealt, DealtOutcome, SharesError};
+pub use fault::{Blame, Fault};
+pub use identity::{Identity, Kept};
+pub use keys::{EpochKeys, OpenError};
+pub use machine::{Action, Machine, RoundEnd};
+pub use masked::{Masked, MaskedError};
+pub use open::{ReadyError, RoundOpened};
+pub use result::{EndError, Outcome};
+pub use reveal::{RevealError, Revealed};
+pub use roster::{DealError, RosterRefused, RosterVoted};
+pub use survivors::{SurvivorVoted, SurvivorsError};

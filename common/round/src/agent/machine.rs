@@ -1,0 +1,760 @@
+//! The machine that a driver feeds: it holds the current state and turns messages into actions.
+
+use std::sync::Arc;
+
+use chorale_plan::{Derived, RoundSpec};
+use chorale_secagg::PairwiseTicket;
+use chorale_wire::{
+    Digest, Epoch, RoundNumber, SessionId, Signed, SignedBytes, ToAgent, ToCoordinator,
+    message::{
+        Abort, AbortCause, Commit, EpochOpen, Hello, MaskedHeader, Reason, Refusal, RefusalCode,
+        Roster, RosterCertificate, RoundResult, ShareEnvelope, SurvivorCertificate, Survivors,
+    },
+};
+use rand_core::CryptoRng;
+
+use super::{
+    advertise::{Advertised, Advertising},
+    commit::{AwaitingCommit, Committed},
+    deal::{Dealt, DealtOutcome},
+    fault::Fault,
+    identity::{Identity, Kept},
+    keys::EpochKeys,
+    masked::Masked,
+    open::{Party, ReadyError, RoundOpened},
+    result::{Outcome, check_abort, check_other},
+    reveal::Revealed,
+    roster::RosterVoted,
+    survivors::SurvivorVoted,
+};
+
+/// Time in milliseconds that an agent gives votes and reveals beyond the spec's own times. When it
+/// is over, the round's secrets are wiped: a coordinator that stalls gets nothing.
+const AGREEMENT_WITHIN_MS: u64 = 180_000;
+
+/// What the driver must do, in this order.
+#[derive(Debug)]
+pub enum Action {
+    /// Send a message. If the connection breaks first, the coordinator asks again.
+    Send(ToCoordinator),
+    /// Judge the spec and train; then call [`Machine::ready`] or [`Machine::refuse`].
+    Train {
+        /// The verified spec.
+        spec: Arc<RoundSpec>,
+        /// Payload digest of the signed spec.
+        spec_digest: Digest,
+        /// What follows from the spec.
+        derived: Arc<Derived>,
+        /// Agents in the roster.
+        agents: usize,
+    },
+    /// Take the vector through the gate with this ticket, then call [`Machine::masked`] and
+    /// upload; or call [`Machine::refuse`].
+    Contribute {
+        /// The right to mask one vector in the round's session.
+        ticket: PairwiseTicket,
+        /// The verified spec.
+        spec: Arc<RoundSpec>,
+        /// What follows from the spec.
+        derived: Arc<Derived>,
+        /// The session.
+        session: SessionId,
+    },
+    /// The epoch's keys are in place.
+    EpochReady {
+        /// The epoch.
+        epoch: Epoch,
+        /// Agents in the roster.
+        agents: usize,
+        /// Rounds whose keys are prepared.
+        rounds: usize,
+    },
+    /// The epoch's keys are gone, or never came to be.
+    EpochLost {
+        /// The epoch.
+        epoch: Epoch,
+        /// Why.
+        reason: String,
+    },
+    /// The round is complete; the new model follows on its own stream.
+    RoundDone(Outcome),
+    /// The round ended without a result for this agent; its secrets are wiped.
+    RoundAborted {
+        /// The round.
+        round: RoundNumber,
+        /// What ended it.
+        end: RoundEnd,
+        /// Why, for people.
+        reason: String,
+    },
+    /// Nothing to do; for people to read what for.
+    Waiting {
+        /// What the coordinator waits for.
+        what: Reason,
+    },
+    /// All rounds of the programme are done.
+    Finished {
+        /// The last round.
+        round: RoundNumber,
+        /// Digest of the final model.
+        model: Digest,
+    },
+}
+
+/// What ends a round without a result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RoundEnd {
+    /// The coordinator aborted it.
+    Aborted(AbortCause),
+    /// The agent's own deadline passed.
+    Deadline,
+    /// A newer round or epoch began, or the epoch was voided.
+    Superseded,
+}
+
+/// The agent's side of the protocol. See [`super`] for the states.
+#[derive(Debug)]
+pub struct Machine {
+    identity: Arc<Identity>,
+    state: State,
+    last_epoch: Option<Epoch>,
+    last_round: Option<RoundNumber>,
+    /// The last refusal with the spec that it answers, to be sent again after a reconnect.
+    refusal: Option<(Digest, Signed<Refusal>)>,
+    /// The session of the last result, to tell a repetition.
+    last_result: Option<SessionId>,
+}
+
+#[derive(Debug)]
+enum State {
+    Idle,
+    Advertised(Advertised),
+    RosterVoted(RosterVoted),
+    Dealt(Dealt),
+    Keyed(Box<EpochKeys>, Option<Running>),
+}
+
+/// A round in progress.
+#[derive(Debug)]
+struct Running {
+    state: RoundState,
+    deadline_ms: u64,
+}
+
+#[derive(Debug)]
+enum RoundState {
+    Opened(RoundOpened),
+    AwaitingCommit(AwaitingCommit),
+    Committed(Committed),
+    Masked(Masked),
+    SurvivorVoted(SurvivorVoted),
+    Revealed(Revealed),
+}
+
+impl Machine {
+    /// A machine without keys. `last_epoch` and `last_round` are the highest numbers that this
+    /// agent ever took part in, as far as its durable journal knows; `None` for a new agent.
+    #[must_use]
+    pub fn new(
+        identity: Arc<Identity>,
+        last_epoch: Option<Epoch>,
+        last_round: Option<RoundNumber>,
+    ) -> Self {
+        Self {
+            identity,
+            state: State::Idle,
+            last_epoch,
+            last_round,
+            refusal: None,
+            last_result: None,
+        }
+    }
+
+    /// The first message on every connection. `model` is the digest of the newest model at hand.
+    #[must_use]
+    pub fn hello(&self, model: Option<Digest>) -> ToCoordinator {
+        ToCoordinator::Hello(Hello {
+            federation: self.identity.federation.clone(),
+            agent: self.identity.agent.clone(),
+            epoch: self.epoch(),
+            model,
+        })
+    }
+
+    /// The epoch that this agent holds secrets for, also while it is being set up.
+    #[must_use]
+    pub fn epoch(&self) -> Option<Epoch> {
+        match &self.state {
+            State::Idle => None,
+            State::Advertised(state) => Some(state.epoch()),
+            State::RosterVoted(state) => Some(state.roster().epoch()),
+            State::Dealt(state) => Some(state.roster().epoch()),
+            State::Keyed(keys, _) => Some(keys.roster().epoch()),
+        }
+    }
+
+    /// The round in progress at this agent.
+    #[must_use]
+    pub fn round(&self) -> Option<RoundNumber> {
+        self.running().map(|running| running.state.party().round())
+    }
+
+    /// What the agent is doing, for people to read.
+    #[must_use]
+    pub fn phase(&self) -> &'static str {
+        self.state.name()
+    }
+
+    /// When [`Self::tick`] has something to do, in Unix milliseconds.
+    #[must_use]
+    pub fn poll_deadline(&self) -> Option<u64> {
+        self.running().map(|running| running.deadline_ms)
+    }
+
+    /// Time passes: when the round's deadline is over, its secrets are wiped.
+    pub fn tick(&mut self, now_ms: u64) -> Vec<Action> {
+        let mut actions = Vec::new();
+        if self.running().is_some_and(|running| now_ms >= running.deadline_ms) {
+            let reason = "the coordinator did not bring the round to an end in time";
+            self.drop_round(RoundEnd::Deadline, reason, &mut actions);
+        }
+        actions
+    }
+
+    /// A message of the coordinator.
+    ///
+    /// # Errors
+    /// [`Fault`]: the message was refused and the state is as it was, apart from a round whose
+    /// deadline had passed.
+    pub fn handle<R: CryptoRng + ?Sized>(
+        &mut self,
+        message: ToAgent,
+        now_ms: u64,
+        rng: &mut R,
+    ) -> Result<Vec<Action>, Fault> {
+        let mut actions = self.tick(now_ms);
+        match message {
+            ToAgent::Waiting(waiting) => actions.push(Action::Waiting { what: waiting.what }),
+            ToAgent::EpochOpen(open) => self.on_epoch_open(&open, rng, &mut actions)?,
+            ToAgent::Roster(roster) => self.on_roster(&roster, now_ms, &mut actions)?,
+            ToAgent::RosterCertificate(certificate) => {
+                self.on_roster_certificate(&certificate, rng, &mut actions)?;
+            }
+            ToAgent::Shares(envelopes) => self.on_shares(&envelopes, &mut actions)?,
+            ToAgent::RoundOpen(open) => self.on_round_open(open, now_ms, &mut actions)?,
+            ToAgent::Commit(commit) => self.on_commit(&commit, now_ms, &mut actions)?,
+            ToAgent::Survivors(survivors) => self.on_survivors(&survivors, &mut actions)?,
+            ToAgent::SurvivorCertificate(certificate) => {
+                self.on_certificate(&certificate, &mut actions)?;
+            }
+            ToAgent::RoundResult(result) => self.on_result(&result, &mut actions)?,
+            ToAgent::Abort(abort) => self.on_abort(&abort, &mut actions)?,
+            ToAgent::EpochVoid { epoch, reason } => {
+                if self.epoch() == Some(epoch) {
+                    self.drop_epoch(reason.as_str(), &mut actions);
+                }
+            }
+            ToAgent::Finished { round, model } => actions.push(Action::Finished { round, model }),
+        }
+        Ok(actions)
+    }
+
+    /// The agent admitted the spec and has trained: say READY.
+    ///
+    /// # Errors
+    /// [`Fault::Call`] when no round waits for it.
+    pub fn ready(&mut self) -> Result<Vec<Action>, Fault> {
+        self.in_round("ready", |state| match state {
+            RoundState::Opened(opened) => {
+                step(opened.ready(), RoundState::AwaitingCommit, RoundState::Opened)
+            }
+            other => Err((other, None)),
+        })
+        .map(|answer| vec![Action::Send(answer)])
+    }
+
+    /// The agent does not take part in the round, or cannot contribute after all: send a refusal
+    /// and wipe the round's secrets. Possible until the vector is masked.
+    ///
+    /// # Errors
+    /// [`Fault::Call`] when no round waits for an answer.
+    pub fn refuse(&mut self, code: RefusalCode, reason: &str) -> Result<Vec<Action>, Fault> {
+        let state = self.state.name();
+        let running = match &mut self.state {
+            State::Keyed(_, running) => running,
+            _ => return Err(Fault::Call { call: "refuse", state }),
+        };
+        let party = match running.as_ref().map(|running| &running.state) {
+            Some(RoundState::Opened(round)) => &round.party,
+            Some(RoundState::AwaitingCommit(round)) => &round.party,
+            Some(RoundState::Committed(round)) => &round.party,
+            _ => return Err(Fault::Call { call: "refuse", state }),
+        };
+        let refusal = party.refusal(code, reason).map_err(ReadyError::from)?;
+        self.refusal = Some((party.context.spec_digest, refusal.clone()));
+        *running = None;
+        Ok(vec![Action::Send(ToCoordinator::Refusal(refusal))])
+    }
+
+    /// The gate released the masked vector: sign its header for the upload. `digest` is its plain
+    /// SHA-256, `length` its bytes.
+    ///
+    /// # Errors
+    /// [`Fault::Call`] when no session is locked, [`Fault::Masked`] for a wrong length.
+    pub fn masked(&mut self, digest: Digest, length: u64) -> Result<Signed<MaskedHeader>, Fault> {
+        self.in_round("masked", |state| match state {
+            RoundState::Committed(committed) => {
+                step(committed.on_masked(digest, length), RoundState::Masked, RoundState::Committed)
+            }
+            other => Err((other, None)),
+        })
+    }
+
+    fn on_epoch_open<R: CryptoRng + ?Sized>(
+        &mut self,
+        open: &Signed<EpochOpen>,
+        rng: &mut R,
+        actions: &mut Vec<Action>,
+    ) -> Result<(), Fault> {
+        if let State::Advertised(state) = &self.state
+            && open.verify(&self.identity.coordinator).is_ok_and(|open| open.epoch == state.epoch())
+        {
+            actions.push(Action::Send(state.answer()));
+            return Ok(());
+        }
+        let (state, answer) = Advertising::start(&self.identity, open, self.last_epoch, rng)?;
+        self.drop_epoch("a newer epoch began", actions);
+        self.last_epoch = Some(state.epoch());
+        self.state = State::Advertised(state);
+        actions.push(Action::Send(answer));
+        Ok(())
+    }
+
+    fn on_roster(
+        &mut self,
+        roster: &Roster,
+        now_ms: u64,
+        actions: &mut Vec<Action>,
+    ) -> Result<(), Fault> {
+        match std::mem::replace(&mut self.state, State::Idle) {
+            State::Advertised(state) => match state.on_roster(roster, now_ms) {
+                Ok((next, answer)) => {
+                    self.state = State::RosterVoted(next);
+                    actions.push(Action::Send(answer));
+                    Ok(())
+                }
+                Err(Kept { state, error }) => {
+                    self.state = State::Advertised(*state);
+                    Err(error.into())
+                }
+            },
+            State::RosterVoted(state) => {
+                let same = roster.digest() == state.roster().digest();
+                let answer = state.answer();
+                self.state = State::RosterVoted(state);
+                if !same {
+                    return Err(Fault::Second { message: "ROSTER", scope: "epoch number" });
+                }
+                actions.push(Action::Send(answer));
+                Ok(())
+            }
+            other => self.unexpected("ROSTER", other),
+        }
+    }
+
+    fn on_roster_certificate<R: CryptoRng + ?Sized>(
+        &mut self,
+        certificate: &RosterCertificate,
+        rng: &mut R,
+        actions: &mut Vec<Action>,
+    ) -> Result<(), Fault> {
+        match std::mem::replace(&mut self.state, State::Idle) {
+            State::RosterVoted(state) => match state.on_certificate(certificate, rng) {
+                Ok((next, answer)) => {
+                    self.state = State::Dealt(next);
+                    actions.push(Action::Send(answer));
+                    Ok(())
+                }
+                Err(Kept { state, error }) => {
+                    self.state = State::RosterVoted(*state);
+                    Err(error.into())
+                }
+            },
+            State::Dealt(state) if certificate.epoch == state.roster().epoch() => {
+                // Sent again after a reconnect: the shares are never dealt a second time.
+                actions.push(Action::Send(state.answer()));
+                self.state = State::Dealt(state);
+                Ok(())
+            }
+            other => self.unexpected("ROSTER-QC", other),
+        }
+    }
+
+    fn on_shares(
+        &mut self,
+        envelopes: &[Signed<ShareEnvelope>],
+        actions: &mut Vec<Action>,
+    ) -> Result<(), Fault> {
+        match std::mem::replace(&mut self.state, State::Idle) {
+            State::Dealt(state) => {
+                let epoch = state.roster().epoch();
+                match state.on_shares(envelopes) {
+                    Ok(DealtOutcome::Keys(mut keys, answer)) => {
+                        keys.set_last_round(self.last_round);
+                        actions.push(Action::Send(answer));
+                        actions.push(Action::EpochReady {
+                            epoch,
+                            agents: keys.roster().agents(),
+                            rounds: keys.rounds_left(),
+                        });
+                        self.state = State::Keyed(Box::new(keys), None);
+                        Ok(())
+                    }
+                    Ok(DealtOutcome::Complaint { dealer, error, message }) => {
+                        actions.push(Action::Send(message));
+                        let reason = format!("the shares dealt by {dealer} are bad: {error}");
+                        actions.push(Action::EpochLost { epoch, reason });
+                        Ok(())
+                    }
+                    Err(Kept { state, error }) => {
+                        self.state = State::Dealt(*state);
+                        Err(error.into())
+                    }
+                }
+            }
+            State::Keyed(keys, None) => {
+                actions.push(Action::Send(keys.answer()));
+                self.state = State::Keyed(keys, None);
+                Ok(())
+            }
+            other => self.unexpected("SHARES", other),
+        }
+    }
+
+    fn on_round_open(
+        &mut self,
+        open: SignedBytes,
+        now_ms: u64,
+        actions: &mut Vec<Action>,
+    ) -> Result<(), Fault> {
+        let digest = open.clone().into_typed::<RoundSpec>().payload_digest();
+        if self.repeat_round_open(digest, actions) {
+            return Ok(());
+        }
+        let name = self.state.name();
+        let State::Keyed(keys, _) = &mut self.state else {
+            return Err(Fault::Unexpected { message: "ROUND-OPEN", state: name });
+        };
+        let opened = keys.open_round(open)?;
+        self.drop_round(RoundEnd::Superseded, "a newer round began", actions);
+        let spec = opened.spec().clone();
+        self.last_round = Some(spec.round);
+        self.refusal = None;
+        actions.push(Action::Train {
+            spec_digest: opened.spec_digest(),
+            derived: opened.derived().clone(),
+            agents: opened.agents(),
+            spec: spec.clone(),
+        });
+        let within_ms = u64::from(spec.ready_within_ms) + u64::from(spec.upload_within_ms);
+        if let State::Keyed(_, running) = &mut self.state {
+            *running = Some(Running {
+                state: RoundState::Opened(opened),
+                deadline_ms: now_ms.saturating_add(within_ms + AGREEMENT_WITHIN_MS),
+            });
+        }
+        Ok(())
+    }
+
+    /// Answers a ROUND-OPEN that was answered before in the same way; returns whether it was.
+    fn repeat_round_open(&self, digest: Digest, actions: &mut Vec<Action>) -> bool {
+        if let Some((refused, refusal)) = &self.refusal
+            && *refused == digest
+        {
+            actions.push(Action::Send(ToCoordinator::Refusal(refusal.clone())));
+            return true;
+        }
+        match self.running().map(|running| &running.state) {
+            Some(state) if state.party().context.spec_digest == digest => {
+                if let RoundState::AwaitingCommit(state) = state {
+                    actions.push(Action::Send(state.answer()));
+                }
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn on_commit(
+        &mut self,
+        commit: &Signed<Commit>,
+        now_ms: u64,
+        actions: &mut Vec<Action>,
+    ) -> Result<(), Fault> {
+        if let Some(locked) = self.running().and_then(|running| running.state.commit()) {
+            // One session per round: the same COMMIT is a repetition, another one an attack.
+            return if locked == commit.payload_digest() {
+                Ok(())
+            } else {
+                Err(Fault::Second { message: "COMMIT", scope: "round" })
+            };
+        }
+        let ticket = self.in_round("COMMIT", |state| match state {
+            RoundState::AwaitingCommit(state) => {
+                step(state.on_commit(commit), RoundState::Committed, RoundState::AwaitingCommit)
+            }
+            other => Err((other, None)),
+        })?;
+        if let State::Keyed(_, Some(running)) = &mut self.state
+            && let RoundState::Committed(committed) = &running.state
+        {
+            let context = &committed.party.context;
+            let within_ms = u64::from(context.spec.upload_within_ms) + AGREEMENT_WITHIN_MS;
+            running.deadline_ms = now_ms.saturating_add(within_ms);
+            actions.push(Action::Contribute {
+                ticket,
+                spec: context.spec.clone(),
+                derived: context.derived.clone(),
+                session: committed.session(),
+            });
+        }
+        Ok(())
+    }
+
+    fn on_survivors(
+        &mut self,
+        survivors: &Signed<Survivors>,
+        actions: &mut Vec<Action>,
+    ) -> Result<(), Fault> {
+        let voted = match self.running().map(|running| &running.state) {
+            Some(RoundState::SurvivorVoted(state)) => Some((&state.survivors, state.answer())),
+            Some(RoundState::Revealed(state)) => Some((&state.survivors, state.answer())),
+            _ => None,
+        };
+        if let Some((set, answer)) = voted {
+            // One vote per session: the same set is a repetition, another one an attack.
+            let same = survivors
+                .verify(&self.identity.coordinator)
+                .is_ok_and(|message| message.survivors == *set);
+            if !same {
+                return Err(Fault::Second { message: "SURVIVORS", scope: "session" });
+            }
+            actions.push(Action::Send(answer));
+            return Ok(());
+        }
+        let answer = self.in_round("SURVIVORS", |state| match state {
+            RoundState::Masked(state) => {
+                step(state.on_survivors(survivors), RoundState::SurvivorVoted, RoundState::Masked)
+            }
+            other => Err((other, None)),
+        })?;
+        actions.push(Action::Send(answer));
+        Ok(())
+    }
+
+    fn on_certificate(
+        &mut self,
+        certificate: &SurvivorCertificate,
+        actions: &mut Vec<Action>,
+    ) -> Result<(), Fault> {
+        if let Some(RoundState::Revealed(state)) = self.running().map(|running| &running.state)
+            && certificate.session == state.locked.session
+        {
+            actions.push(Action::Send(state.answer()));
+            return Ok(());
+        }
+        let answer = self.in_round("certificate", |state| match state {
+            RoundState::SurvivorVoted(state) => step(
+                state.on_certificate(certificate),
+                RoundState::Revealed,
+                RoundState::SurvivorVoted,
+            ),
+            other => Err((other, None)),
+        })?;
+        actions.push(Action::Send(answer));
+        Ok(())
+    }
+
+    fn on_result(
+        &mut self,
+        signed: &Signed<RoundResult>,
+        actions: &mut Vec<Action>,
+    ) -> Result<(), Fault> {
+        if let Some(last) = self.last_result
+            && signed.verify(&self.identity.coordinator).is_ok_and(|result| result.session == last)
+        {
+            return Ok(());
+        }
+        let name = self.state.name();
+        let State::Keyed(keys, running) = &mut self.state else {
+            return Err(Fault::Unexpected { message: "RESULT", state: name });
+        };
+        let outcome = match running.take() {
+            Some(Running { state: RoundState::Revealed(state), deadline_ms }) => match state
+                .on_result(signed)
+            {
+                Ok(outcome) => outcome,
+                Err(Kept { state, error }) => {
+                    *running = Some(Running { state: RoundState::Revealed(*state), deadline_ms });
+                    return Err(error.into());
+                }
+            },
+            earlier => {
+                let round = earlier.as_ref().map(|running| running.state.party().round());
+                let locked = earlier.as_ref().and_then(|running| running.state.session());
+                match check_other(&self.identity, keys.slot(), round, locked, signed) {
+                    Ok(outcome) => outcome,
+                    Err(error) => {
+                        *running = earlier;
+                        return Err(error.into());
+                    }
+                }
+            }
+        };
+        self.last_result = Some(outcome.result.session);
+        actions.push(Action::RoundDone(outcome));
+        Ok(())
+    }
+
+    fn on_abort(&mut self, signed: &Signed<Abort>, actions: &mut Vec<Action>) -> Result<(), Fault> {
+        let Some(running) = self.running() else {
+            // The round is over already for this agent.
+            return Ok(());
+        };
+        let abort = check_abort(running.state.party(), signed)?;
+        let end = RoundEnd::Aborted(abort.cause);
+        self.drop_round(end, abort.reason.as_str(), actions);
+        Ok(())
+    }
+
+    fn running(&self) -> Option<&Running> {
+        match &self.state {
+            State::Keyed(_, running) => running.as_ref(),
+            _ => None,
+        }
+    }
+
+    fn drop_round(&mut self, end: RoundEnd, reason: &str, actions: &mut Vec<Action>) {
+        if let State::Keyed(_, running) = &mut self.state
+            && let Some(running) = running.take()
+        {
+            actions.push(Action::RoundAborted {
+                round: running.state.party().round(),
+                end,
+                reason: reason.to_string(),
+            });
+        }
+    }
+
+    fn drop_epoch(&mut self, reason: &str, actions: &mut Vec<Action>) {
+        self.drop_round(RoundEnd::Superseded, reason, actions);
+        if let Some(epoch) = self.epoch() {
+            self.state = State::Idle;
+            actions.push(Action::EpochLost { epoch, reason: reason.to_string() });
+        }
+    }
+
+    fn unexpected(&mut self, message: &'static str, state: State) -> Result<(), Fault> {
+        self.state = state;
+        Err(Fault::Unexpected { message, state: self.state.name() })
+    }
+
+    /// Runs one transition of the round in progress; on a refusal the state is put back.
+    fn in_round<T>(
+        &mut self,
+        what: &'static str,
+        transition: impl FnOnce(RoundState) -> Transition<T>,
+    ) -> Result<T, Fault> {
+        let name = self.state.name();
+        let call = matches!(what, "ready" | "masked");
+        let misplaced = || {
+            if call {
+                Fault::Call { call: what, state: name }
+            } else {
+                Fault::Unexpected { message: what, state: name }
+            }
+        };
+        let State::Keyed(_, running) = &mut self.state else {
+            return Err(misplaced());
+        };
+        let Some(Running { state, deadline_ms }) = running.take() else {
+            return Err(misplaced());
+        };
+        let (state, result) = match transition(state) {
+            Ok((state, value)) => (state, Ok(value)),
+            Err((state, fault)) => (state, Err(fault.unwrap_or_else(misplaced))),
+        };
+        *running = Some(Running { state, deadline_ms });
+        result
+    }
+}
+
+/// The next state and what came out of it, or the state as it was and the fault; `None` when the
+/// state does not know the message at all.
+type Transition<T> = Result<(RoundState, T), (RoundState, Option<Fault>)>;
+
+fn step<S, N, T, E: Into<Fault>>(
+    result: Result<(N, T), Kept<S, E>>,
+    next: impl FnOnce(N) -> RoundState,
+    back: impl FnOnce(S) -> RoundState,
+) -> Transition<T> {
+    match result {
+        Ok((state, value)) => Ok((next(state), value)),
+        Err(Kept { state, error }) => Err((back(*state), Some(error.into()))),
+    }
+}
+
+impl State {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Idle => "without an epoch",
+            Self::Advertised(_) => "waiting for the roster",
+            Self::RosterVoted(_) => "waiting for all votes on the roster",
+            Self::Dealt(_) => "waiting for the other agents' shares",
+            Self::Keyed(_, None) => "between rounds",
+            Self::Keyed(_, Some(running)) => running.state.name(),
+        }
+    }
+}
+
+impl RoundState {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Opened(_) => "training",
+            Self::AwaitingCommit(_) => "waiting for the cohort",
+            Self::Committed(_) => "masking its vector",
+            Self::Masked(_) => "waiting for the survivors",
+            Self::SurvivorVoted(_) => "waiting for the survivors' votes",
+            Self::Revealed(_) => "waiting for the result",
+        }
+    }
+
+    fn party(&self) -> &Party {
+        match self {
+            Self::Opened(state) => &state.party,
+            Self::AwaitingCommit(state) => &state.party,
+            Self::Committed(state) => &state.party,
+            Self::Masked(state) => &state.party,
+            Self::SurvivorVoted(state) => &state.party,
+            Self::Revealed(state) => &state.party,
+        }
+    }
+
+    fn locked(&self) -> Option<&super::commit::Locked> {
+        match self {
+            Self::Opened(_) | Self::AwaitingCommit(_) => None,
+            Self::Committed(state) => Some(&state.locked),
+            Self::Masked(state) => Some(&state.locked),
+            Self::SurvivorVoted(state) => Some(&state.locked),
+            Self::Revealed(state) => Some(&state.locked),
+        }
+    }
+
+    fn session(&self) -> Option<SessionId> {
+        self.locked().map(|locked| locked.session)
+    }
+
+    fn commit(&self) -> Option<Digest> {
+        self.locked().map(|locked| locked.commit)
+    }
+}

@@ -1,0 +1,189 @@
+//! ROSTER and ROSTER-QC: one vote per epoch number, then shares for everybody.
+
+use std::sync::Arc;
+
+use chorale_secagg::{
+    EnvelopeContext, EnvelopeError, EpochSecrets, RoundShares, envelope,
+    shamir::{self, SplitError},
+};
+use chorale_wire::{
+    Digest, EncodeError, Signed, Slot, ToCoordinator,
+    message::{Roster, RosterCertificate, RosterVote, ShareEnvelope},
+};
+use rand_core::CryptoRng;
+
+use super::{
+    advertise::Advertised,
+    deal::Dealt,
+    identity::{Identity, Kept},
+};
+use crate::{
+    certificate::{CertificateError, check_roster_certificate},
+    roster::{RosterError, VerifiedRoster},
+};
+
+/// Why ROSTER got no vote.
+#[derive(Debug, thiserror::Error)]
+pub enum RosterRefused {
+    /// The roster is bad; the variant inside names who is to blame.
+    #[error("the roster is refused")]
+    Roster(#[from] RosterError),
+    /// The vote cannot be encoded: a defect of this program.
+    #[error("this agent's roster vote could not be encoded")]
+    Encode(#[from] EncodeError),
+}
+
+/// Why ROSTER-QC was refused, or shares could not be dealt.
+#[derive(Debug, thiserror::Error)]
+pub enum DealError {
+    /// The certificate is bad; the coordinator is to blame.
+    #[error("the roster certificate is refused")]
+    Certificate(#[from] CertificateError),
+    /// A secret could not be shared: a defect of this program.
+    #[error("a secret could not be shared")]
+    Split(#[from] SplitError),
+    /// An envelope could not be sealed; its receiver advertised an unusable key.
+    #[error("an envelope could not be sealed")]
+    Seal(#[from] EnvelopeError),
+    /// An envelope cannot be encoded: a defect of this program.
+    #[error("an envelope could not be encoded")]
+    Encode(#[from] EncodeError),
+}
+
+/// The vote for the roster is out; ROSTER-QC is awaited.
+#[derive(Debug)]
+pub struct RosterVoted {
+    pub(super) identity: Arc<Identity>,
+    pub(super) roster: Arc<VerifiedRoster>,
+    pub(super) slot: Slot,
+    pub(super) secrets: EpochSecrets,
+    vote: Signed<RosterVote>,
+}
+
+impl RosterVoted {
+    pub(super) fn vote(
+        from: Advertised,
+        roster: &Roster,
+        now_ms: u64,
+    ) -> Result<(Self, ToCoordinator), Kept<Advertised, RosterRefused>> {
+        match Self::check(&from, roster, now_ms) {
+            Ok((verified, slot, vote)) => {
+                let state = Self {
+                    identity: from.identity,
+                    roster: Arc::new(verified),
+                    slot,
+                    secrets: from.secrets,
+                    vote,
+                };
+                let answer = state.answer();
+                Ok((state, answer))
+            }
+            Err(error) => Err(Kept::new(from, error)),
+        }
+    }
+
+    fn check(
+        from: &Advertised,
+        roster: &Roster,
+        now_ms: u64,
+    ) -> Result<(VerifiedRoster, Slot, Signed<RosterVote>), RosterRefused> {
+        let verified = VerifiedRoster::check(roster, &from.expectation(now_ms))?;
+        let identity = &from.identity;
+        let slot = verified.own_slot(roster, &identity.agent, from.advert.payload_digest())?;
+        let vote = RosterVote {
+            federation: identity.federation.clone(),
+            epoch: from.epoch,
+            roster: verified.digest(),
+            slot,
+            nonce: *from.secrets.nonce(),
+        };
+        let signed = Signed::sign(&vote, &identity.key)?;
+        Ok((verified, slot, signed))
+    }
+
+    /// The verified roster.
+    #[must_use]
+    pub fn roster(&self) -> &VerifiedRoster {
+        &self.roster
+    }
+
+    /// What was sent, to be sent again after a reconnect.
+    #[must_use]
+    pub fn answer(&self) -> ToCoordinator {
+        ToCoordinator::RosterVote(self.vote.clone())
+    }
+
+    /// Verifies that all agents voted for this very roster, and deals the shares of every round's
+    /// two secrets: one sealed and signed envelope for each other agent.
+    ///
+    /// # Errors
+    /// The state unchanged, and [`DealError`].
+    pub fn on_certificate<R: CryptoRng + ?Sized>(
+        self,
+        certificate: &RosterCertificate,
+        rng: &mut R,
+    ) -> Result<(Dealt, ToCoordinator), Kept<Self, DealError>> {
+        let federation = &self.identity.federation;
+        let seed = match check_roster_certificate(&self.roster, federation, certificate) {
+            Ok(seed) => seed,
+            Err(error) => return Err(Kept::new(self, error)),
+        };
+        match self.deal(seed, rng) {
+            Ok(envelopes) => {
+                let state = Dealt::new(self, seed, envelopes);
+                let answer = state.answer();
+                Ok((state, answer))
+            }
+            Err(error) => Err(Kept::new(self, error)),
+        }
+    }
+
+    fn deal<R: CryptoRng + ?Sized>(
+        &self,
+        seed: Digest,
+        rng: &mut R,
+    ) -> Result<Vec<Signed<ShareEnvelope>>, DealError> {
+        let receivers: Vec<Slot> = self.roster.slots().filter(|to| *to != self.slot).collect();
+        let points: Vec<u64> = receivers.iter().map(|to| to.share_point()).collect();
+        let threshold = self.roster.share_threshold();
+        let mut by_receiver: Vec<Vec<RoundShares>> = vec![Vec::new(); receivers.len()];
+        for index in 0..self.secrets.rounds() {
+            // A round's secret is only ever taken after dealing.
+            let Some(secret) = self.secrets.round(index) else {
+                continue;
+            };
+            let keys = shamir::split(secret.key_seed(), threshold, &points, rng)?;
+            let seeds = shamir::split(secret.self_seed(), threshold, &points, rng)?;
+            for (shares, (key, seed)) in by_receiver.iter_mut().zip(keys.into_iter().zip(seeds)) {
+                shares.push(RoundShares { key, seed });
+            }
+        }
+        let mut envelopes = Vec::with_capacity(receivers.len());
+        for (to, shares) in receivers.into_iter().zip(by_receiver) {
+            let Some(receiver) = self.roster.entry(to) else {
+                continue;
+            };
+            let context = EnvelopeContext {
+                epoch: self.roster.epoch(),
+                roster: self.roster.digest(),
+                graph_seed: seed,
+                from: self.slot,
+                to,
+                threshold: threshold as u32,
+            };
+            let plaintext = envelope::encode_shares(&shares);
+            let (encapsulated, sealed) = envelope::seal(&receiver.hpke, &context, &plaintext, rng)?;
+            let message = ShareEnvelope {
+                epoch: context.epoch,
+                roster: context.roster,
+                graph_seed: seed,
+                from: self.slot,
+                to,
+                encapsulated,
+                sealed,
+            };
+            envelopes.push(Signed::sign(&message, &self.identity.key)?);
+        }
+        Ok(envelopes)
+    }
+}

@@ -1,0 +1,187 @@
+//! What both sides of a round hold: the roster, the spec and everything derived from them.
+
+use std::sync::Arc;
+
+use chorale_plan::{Derived, RoundSpec, SpecError};
+use chorale_wire::{Digest, Epoch, FederationId, RoundNumber, SessionId, Slot, SlotSet, Verified};
+
+use crate::roster::VerifiedRoster;
+
+/// Why a round spec does not fit the epoch. The coordinator is to blame in every variant.
+#[derive(Debug, thiserror::Error)]
+pub enum ContextError {
+    /// Of another federation.
+    #[error("the round is for federation {given}, not {expected}")]
+    Federation {
+        /// The spec's federation.
+        given: FederationId,
+        /// The one at hand.
+        expected: FederationId,
+    },
+    /// Of another epoch.
+    #[error("the round is for epoch {given}; the keys at hand are for epoch {expected}")]
+    Epoch {
+        /// The spec's epoch.
+        given: Epoch,
+        /// The one at hand.
+        expected: Epoch,
+    },
+    /// The plan assumes another number of corrupt agents than the epoch's keys were shared for.
+    #[error(
+        "the plan assumes {corrupt} corrupt of {enrolled} enrolled agents; \
+         the memberships of this epoch say {expected_corrupt} of {expected_enrolled}"
+    )]
+    Threat {
+        /// A in the plan.
+        corrupt: u32,
+        /// N in the plan.
+        enrolled: u32,
+        /// A of the epoch.
+        expected_corrupt: u32,
+        /// N of the epoch.
+        expected_enrolled: u32,
+    },
+    /// The spec is not admissible for this roster.
+    #[error("the round spec is not admissible")]
+    Spec(#[from] SpecError),
+}
+
+/// Why a cohort or survivor set is not admissible. The coordinator is to blame in every variant.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SetError {
+    /// Over a roster of another size.
+    #[error("the set is over {given} agents and the roster has {expected}")]
+    OtherRoster {
+        /// Agents of the set's roster.
+        given: usize,
+        /// Agents of the roster.
+        expected: usize,
+    },
+    /// Smaller than T_min.
+    #[error("{given} agents are in the set; the plan demands at least {needed}")]
+    TooSmall {
+        /// Agents in the set.
+        given: usize,
+        /// T_min.
+        needed: usize,
+    },
+    /// Survivors who were not in the cohort.
+    #[error("the survivors are not a subset of the cohort")]
+    NotInCohort,
+    /// Too few neighbours of an agent survive to keep its secrets above the sharing threshold.
+    #[error("fewer than {needed} neighbours of this agent are in the set")]
+    Neighbourhood {
+        /// Shamir threshold t.
+        needed: usize,
+    },
+}
+
+/// One round as both sides see it.
+#[derive(Debug, Clone)]
+pub(crate) struct Context {
+    pub(crate) roster: Arc<VerifiedRoster>,
+    pub(crate) graph_seed: Digest,
+    pub(crate) spec: Arc<RoundSpec>,
+    pub(crate) spec_digest: Digest,
+    pub(crate) derived: Arc<Derived>,
+}
+
+impl Context {
+    /// Checks that the spec fits federation, epoch and threat model, and derives its figures.
+    pub(crate) fn new(
+        federation: &FederationId,
+        roster: Arc<VerifiedRoster>,
+        graph_seed: Digest,
+        spec: Verified<RoundSpec>,
+    ) -> Result<Self, ContextError> {
+        if spec.federation != *federation {
+            return Err(ContextError::Federation {
+                given: spec.federation.clone(),
+                expected: federation.clone(),
+            });
+        }
+        if spec.epoch != roster.epoch() {
+            return Err(ContextError::Epoch { given: spec.epoch, expected: roster.epoch() });
+        }
+        let rule = &spec.plan.cohort;
+        if rule.corrupt != roster.corrupt() || rule.enrolled < roster.enrolled() {
+            return Err(ContextError::Threat {
+                corrupt: rule.corrupt,
+                enrolled: rule.enrolled,
+                expected_corrupt: roster.corrupt(),
+                expected_enrolled: roster.enrolled(),
+            });
+        }
+        let derived = spec.derive(roster.agents() as u32)?;
+        Ok(Self {
+            roster,
+            graph_seed,
+            spec_digest: spec.digest(),
+            spec: Arc::new(spec.into_inner()),
+            derived: Arc::new(derived),
+        })
+    }
+
+    pub(crate) fn round(&self) -> RoundNumber {
+        self.spec.round
+    }
+
+    /// The epoch's prepared keys that this round uses, as an index.
+    pub(crate) fn key_index(&self) -> usize {
+        usize::from(self.spec.key_index)
+    }
+
+    pub(crate) fn coordinates(&self) -> usize {
+        self.spec.shape.coordinates as usize
+    }
+
+    /// T_min.
+    pub(crate) fn survivors_min(&self) -> usize {
+        self.spec.plan.cohort.survivors_min as usize
+    }
+
+    /// The session of a cohort. The graph seed stands in the roster's place: it binds the roster
+    /// and every nonce.
+    pub(crate) fn session(&self, cohort: &SlotSet) -> SessionId {
+        SessionId::new(
+            self.roster.epoch(),
+            self.round(),
+            &self.graph_seed,
+            &self.spec_digest,
+            cohort,
+        )
+    }
+
+    pub(crate) fn check_cohort(&self, cohort: &SlotSet) -> Result<(), SetError> {
+        if cohort.agents() != self.roster.agents() {
+            return Err(SetError::OtherRoster {
+                given: cohort.agents(),
+                expected: self.roster.agents(),
+            });
+        }
+        let (given, needed) = (cohort.len(), self.survivors_min());
+        if given < needed {
+            return Err(SetError::TooSmall { given, needed });
+        }
+        Ok(())
+    }
+
+    /// U ⊆ C, |U| >= T_min, and `own`'s surviving neighbours reach the sharing threshold.
+    pub(crate) fn check_survivors(
+        &self,
+        cohort: &SlotSet,
+        survivors: &SlotSet,
+        own: Slot,
+    ) -> Result<(), SetError> {
+        self.check_cohort(survivors)?;
+        if !survivors.is_subset(cohort) {
+            return Err(SetError::NotInCohort);
+        }
+        let neighbours = survivors.iter().filter(|slot| *slot != own).count();
+        let needed = self.roster.share_threshold();
+        if neighbours < needed {
+            return Err(SetError::Neighbourhood { needed });
+        }
+        Ok(())
+    }
+}

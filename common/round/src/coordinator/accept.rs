@@ -1,0 +1,171 @@
+//! Every agent opens the envelopes addressed to it, and accepts them or complains.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use chorale_wire::{
+    AgentId, Digest, Signed, Slot, ToAgent,
+    message::{Complaint, ShareEnvelope},
+};
+
+use super::{
+    fault::FaultKind,
+    machine::{Action, Desk, EpochState, Stage},
+    setup::Setup,
+};
+use crate::roster::VerifiedRoster;
+
+/// Acceptances and complaints are coming in.
+#[derive(Debug)]
+pub(super) struct Accepting {
+    setup: Setup,
+    pub(super) roster: Arc<VerifiedRoster>,
+    seed: Digest,
+    /// By recipient, in order of dealers.
+    inboxes: Vec<Vec<Signed<ShareEnvelope>>>,
+    accepted: BTreeSet<Slot>,
+    /// By dealer: who complained.
+    complaints: BTreeMap<Slot, BTreeSet<Slot>>,
+    complained: BTreeSet<Slot>,
+    lost: Vec<Slot>,
+    pub(super) deadline_ms: u64,
+}
+
+impl Accepting {
+    pub(super) fn open(
+        setup: Setup,
+        roster: Arc<VerifiedRoster>,
+        seed: Digest,
+        dealt: BTreeMap<Slot, Vec<Signed<ShareEnvelope>>>,
+        desk: &mut Desk,
+        now_ms: u64,
+    ) -> Self {
+        let mut inboxes = vec![Vec::with_capacity(roster.agents()); roster.agents()];
+        for (dealer, envelopes) in dealt {
+            let recipients = roster.slots().filter(|to| *to != dealer);
+            for (to, envelope) in recipients.zip(envelopes) {
+                inboxes[to.index()].push(envelope);
+            }
+        }
+        for (agent, inbox) in roster.agent_ids().zip(&inboxes) {
+            desk.send(agent, ToAgent::Shares(inbox.clone()));
+        }
+        Self {
+            setup,
+            roster,
+            seed,
+            inboxes,
+            accepted: BTreeSet::new(),
+            complaints: BTreeMap::new(),
+            complained: BTreeSet::new(),
+            lost: Vec::new(),
+            deadline_ms: now_ms.saturating_add(desk.config.timeouts.accept_ms),
+        }
+    }
+
+    pub(super) fn on_accepted(
+        &mut self,
+        slot: Slot,
+        epoch: chorale_wire::Epoch,
+    ) -> Result<(), FaultKind> {
+        if epoch != self.roster.epoch() {
+            return Err(FaultKind::Elsewhere { message: "acceptance" });
+        }
+        self.accepted.insert(slot);
+        Ok(())
+    }
+
+    /// Takes a complaint whose evidence is an envelope that this coordinator passed on.
+    pub(super) fn on_complaint(
+        &mut self,
+        slot: Slot,
+        signed: &Signed<Complaint>,
+    ) -> Result<(), FaultKind> {
+        let entry = self.roster.entry(slot).ok_or(FaultKind::NoPart)?;
+        let complaint = signed
+            .verify(&entry.identity)
+            .map_err(|source| FaultKind::Signature { message: "complaint", source })?;
+        let passed_on =
+            self.inboxes.get(slot.index()).is_some_and(|inbox| inbox.contains(&complaint.evidence));
+        let dealer = complaint.evidence.peek().map(|envelope| envelope.from);
+        if complaint.epoch != self.roster.epoch()
+            || complaint.from != slot
+            || !passed_on
+            || dealer.ok() != Some(complaint.dealer)
+        {
+            return Err(FaultKind::Complaint);
+        }
+        self.complaints.entry(complaint.dealer).or_default().insert(slot);
+        self.complained.insert(slot);
+        Ok(())
+    }
+
+    pub(super) fn resume(&mut self, agent: &AgentId, slot: Slot, keys: bool, desk: &mut Desk) {
+        if !keys {
+            self.lost.push(slot);
+        } else if !self.accepted.contains(&slot) {
+            desk.send(agent, ToAgent::Shares(self.inboxes[slot.index()].clone()));
+        }
+    }
+
+    pub(super) fn settled(&self, desk: &Desk, now_ms: u64) -> bool {
+        !self.lost.is_empty()
+            || self.roster.slots().zip(self.roster.agent_ids()).all(|(slot, agent)| {
+                self.accepted.contains(&slot)
+                    || self.complained.contains(&slot)
+                    || !desk.peers.worth_waiting_for(agent, now_ms)
+            })
+    }
+
+    /// The epoch is ready when all accepted.
+    pub(super) fn close(self, desk: &mut Desk, now_ms: u64) -> Stage {
+        let excluded = self.excluded();
+        if !excluded.is_empty() {
+            return self.setup.restart(excluded, desk, now_ms);
+        }
+        desk.act(Action::EpochReady {
+            epoch: self.roster.epoch(),
+            agents: self.roster.agent_ids().cloned().collect(),
+            roster: self.roster.digest(),
+            graph_seed: self.seed,
+            excluded: self.setup.into_excluded(),
+        });
+        Stage::Between(EpochState::new(self.roster, self.seed))
+    }
+
+    /// Who is left out of the next attempt. A dealer about whom more than A agents complain is
+    /// guilty, for one of them is honest. With fewer, nobody can tell whether dealer or complainer
+    /// lies, so both go: every false complaint costs the liar its own place.
+    fn excluded(&self) -> Vec<(AgentId, String)> {
+        let mut reasons: BTreeMap<Slot, &str> = BTreeMap::new();
+        if !self.lost.is_empty() {
+            reasons.extend(self.lost.iter().map(|slot| (*slot, "lost its keys during setup")));
+        } else if !self.complaints.is_empty() {
+            for (dealer, complainers) in &self.complaints {
+                reasons.insert(*dealer, "dealt shares that their receivers could not open");
+                if complainers.len() <= self.roster.corrupt() as usize {
+                    let disputed = complainers.iter().map(|slot| {
+                        (*slot, "complained about shares; it stands word against word")
+                    });
+                    reasons.extend(disputed);
+                }
+            }
+        } else {
+            let silent = self
+                .roster
+                .slots()
+                .filter(|slot| !self.accepted.contains(slot))
+                .map(|slot| (slot, "did not accept its shares in time"));
+            reasons.extend(silent);
+        }
+        reasons
+            .into_iter()
+            .filter_map(|(slot, why)| {
+                let entry = self.roster.entry(slot)?;
+                Some((entry.agent.clone(), why.to_string()))
+            })
+            .collect()
+    }
+}

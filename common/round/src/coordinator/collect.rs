@@ -1,0 +1,153 @@
+//! COMMIT and MASKED: the cohort is fixed and its masked vectors come in.
+
+use std::collections::BTreeMap;
+
+use chorale_secagg::{Modulus, Sum, packing};
+use chorale_wire::{
+    Digest, SessionId, Signed, Slot, SlotSet, ToAgent,
+    message::{AbortCause, Commit, Refusal, Survivors},
+};
+
+use super::{
+    agree::Agreeing,
+    contribution::{ContributionError, ReceivedContribution, Receiving},
+    fault::FaultKind,
+    machine::{Action, Desk, InRound, Stage},
+};
+
+/// Masked vectors are coming in. Each is added to the sum at once and not kept: whoever arrives
+/// before the deadline is a survivor.
+#[derive(Debug)]
+pub(super) struct Collecting {
+    pub(super) round: InRound,
+    cohort: SlotSet,
+    session: SessionId,
+    commit: Signed<Commit>,
+    sum: Sum,
+    length: u64,
+    arrived: BTreeMap<Slot, Digest>,
+    pub(super) deadline_ms: u64,
+}
+
+impl Collecting {
+    pub(super) fn open(
+        round: InRound,
+        cohort: SlotSet,
+        commit: Signed<Commit>,
+        desk: &mut Desk,
+        now_ms: u64,
+    ) -> Stage {
+        let context = &round.context;
+        let modulus = match Modulus::new(context.derived.modulus_bits) {
+            Ok(modulus) => modulus,
+            Err(error) => {
+                return round.abort(AbortCause::Stopped, error.to_string(), Vec::new(), desk);
+            }
+        };
+        desk.act(Action::CohortFixed {
+            round: context.round(),
+            agents: cohort
+                .iter()
+                .filter_map(|slot| Some(context.roster.entry(slot)?.agent.clone()))
+                .collect(),
+        });
+        for slot in cohort.iter() {
+            round.send(slot, ToAgent::Commit(commit.clone()), desk);
+        }
+        let deadline_ms = now_ms.saturating_add(u64::from(context.spec.upload_within_ms));
+        Stage::Collecting(Self {
+            session: context.session(&cohort),
+            sum: Sum::new(context.coordinates(), modulus),
+            length: packing::packed_len(context.coordinates(), modulus) as u64,
+            round,
+            cohort,
+            commit,
+            arrived: BTreeMap::new(),
+            deadline_ms,
+        })
+    }
+
+    pub(super) fn receiving(&self) -> Receiving {
+        Receiving {
+            roster: self.round.context.roster.clone(),
+            session: self.session,
+            length: self.length,
+        }
+    }
+
+    pub(super) fn on_vector(
+        &mut self,
+        received: &ReceivedContribution,
+    ) -> Result<(), ContributionError> {
+        let slot = received.slot();
+        if received.session() != self.session {
+            return Err(ContributionError::Late);
+        }
+        if !self.cohort.contains(slot) || self.round.is_out(slot) {
+            return Err(ContributionError::NoPart);
+        }
+        match self.arrived.get(&slot) {
+            Some(digest) if *digest == received.digest() => return Ok(()),
+            Some(_) => return Err(ContributionError::Second),
+            None => {}
+        }
+        self.sum.add_packed(received.bytes()).map_err(ContributionError::Packing)?;
+        self.arrived.insert(slot, received.digest());
+        Ok(())
+    }
+
+    /// A cohort member that cannot contribute after all.
+    pub(super) fn on_refusal(
+        &mut self,
+        slot: Slot,
+        signed: &Signed<Refusal>,
+        desk: &mut Desk,
+    ) -> Result<(), FaultKind> {
+        if self.arrived.contains_key(&slot) {
+            return Err(FaultKind::Equivocation { message: "masked vector or refusal" });
+        }
+        self.round.refuse(slot, signed, desk)
+    }
+
+    pub(super) fn resume(&mut self, slot: Slot, desk: &mut Desk) {
+        if !self.cohort.contains(slot) || self.round.is_out(slot) {
+            self.round.send_waiting(slot, desk);
+        } else if !self.arrived.contains_key(&slot) {
+            self.round.send(slot, ToAgent::Commit(self.commit.clone()), desk);
+        }
+    }
+
+    pub(super) fn settled(&self, desk: &Desk, now_ms: u64) -> bool {
+        self.round
+            .all_settled(self.cohort.iter(), desk, now_ms, |slot| self.arrived.contains_key(&slot))
+    }
+
+    /// Fixes the survivors.
+    pub(super) fn close(self, desk: &mut Desk, now_ms: u64) -> Stage {
+        let Self { round, cohort, session, sum, arrived, .. } = self;
+        let survivors = SlotSet::from_slots(cohort.agents(), arrived.keys().copied());
+        let (given, needed) = (survivors.len(), round.context.survivors_min());
+        if given < needed {
+            let reason = format!("{given} masked vectors arrived and {needed} are needed");
+            return round.abort(AbortCause::Survivors, reason, Vec::new(), desk);
+        }
+        let message = Survivors { session, survivors: survivors.clone() };
+        let Some(signed) = desk.sign(&message) else {
+            return round.abort_unencodable("SURVIVORS", desk);
+        };
+        let masked =
+            MaskedSum { session, cohort, survivors, digests: arrived.into_values().collect(), sum };
+        Stage::Agreeing(Agreeing::open(round, masked, signed, desk, now_ms))
+    }
+}
+
+/// The masked sum over fixed survivors.
+#[derive(Debug)]
+pub(super) struct MaskedSum {
+    pub(super) session: SessionId,
+    pub(super) cohort: SlotSet,
+    pub(super) survivors: SlotSet,
+    /// Digest of each survivor's vector in slot order.
+    pub(super) digests: Vec<Digest>,
+    pub(super) sum: Sum,
+}

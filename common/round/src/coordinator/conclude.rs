@@ -1,0 +1,109 @@
+//! RESULT: the sum is out; the driver updates model and ledger, then the agents are told.
+
+use chorale_wire::{
+    AgentId, Digest, SessionId, Signed, Slot, SlotSet, ToAgent,
+    message::{RoundResult, SurvivorVote},
+};
+
+use super::machine::{Action, Completed, Desk, InRound, Stage};
+
+/// The driver has the totals; [`super::Machine::conclude`] is awaited.
+#[derive(Debug)]
+pub(super) struct Concluding {
+    round: InRound,
+    session: SessionId,
+    survivors: SlotSet,
+    digests: Vec<Digest>,
+}
+
+impl Concluding {
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "called once, with the parts of the round that it takes apart"
+    )]
+    pub(super) fn open(
+        round: InRound,
+        session: SessionId,
+        cohort: SlotSet,
+        survivors: SlotSet,
+        digests: Vec<Digest>,
+        votes: Vec<Signed<SurvivorVote>>,
+        totals: Vec<i64>,
+        desk: &mut Desk,
+    ) -> Stage {
+        let context = &round.context;
+        let agents: Vec<AgentId> = survivors
+            .iter()
+            .filter_map(|slot| Some(context.roster.entry(slot)?.agent.clone()))
+            .collect();
+        let completed = Completed {
+            session,
+            epoch: context.roster.epoch(),
+            round: context.round(),
+            spec: context.spec_digest,
+            transcript: transcript(session, &cohort, &survivors, &digests, &votes),
+            cohort,
+            survivors: survivors.clone(),
+            agents,
+            vector_digests: digests.clone(),
+            votes,
+            totals,
+        };
+        desk.act(Action::RoundComplete(Box::new(completed)));
+        Stage::Concluding(Self { round, session, survivors, digests })
+    }
+
+    /// Tells the agents and ends the round.
+    pub(super) fn close(
+        self,
+        model: Digest,
+        ledger_sequence: u64,
+        ledger_head: Digest,
+        desk: &mut Desk,
+    ) -> Stage {
+        let result = RoundResult {
+            session: self.session,
+            survivors: self.survivors,
+            vectors: self.digests,
+            model,
+            ledger_sequence,
+            ledger_head,
+        };
+        let mut round = self.round;
+        if let Some(signed) = desk.sign(&result) {
+            let message = ToAgent::RoundResult(signed);
+            round.send_to_all(desk, &message);
+            round.epoch.last_end = Some(message);
+        }
+        Stage::Between(round.epoch)
+    }
+
+    pub(super) fn round(&self) -> &InRound {
+        &self.round
+    }
+
+    pub(super) fn lost_mut(&mut self) -> &mut std::collections::BTreeSet<Slot> {
+        &mut self.round.epoch.lost
+    }
+
+    pub(super) fn into_round(self) -> InRound {
+        self.round
+    }
+}
+
+/// Digest of everything that decided the round, for the ledger.
+fn transcript(
+    session: SessionId,
+    cohort: &SlotSet,
+    survivors: &SlotSet,
+    digests: &[Digest],
+    votes: &[Signed<SurvivorVote>],
+) -> Digest {
+    let (cohort, survivors) = (cohort.to_bytes(), survivors.to_bytes());
+    let votes: Vec<Digest> = votes.iter().map(Signed::payload_digest).collect();
+    let count = (digests.len() as u64).to_be_bytes();
+    let mut parts: Vec<&[u8]> = vec![session.as_bytes(), &cohort, &survivors, &count];
+    parts.extend(digests.iter().map(|digest| digest.as_bytes().as_slice()));
+    parts.extend(votes.iter().map(|digest| digest.as_bytes().as_slice()));
+    Digest::of("chorale/1 transcript", &parts)
+}

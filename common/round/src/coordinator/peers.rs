@@ -1,0 +1,84 @@
+//! Who is connected, and whom a phase still waits for.
+
+use std::collections::BTreeMap;
+
+use chorale_wire::{AgentId, Digest, Epoch, message::Hello};
+
+/// One agent's connection as the machine knows it.
+#[derive(Debug, Default)]
+struct Peer {
+    connected: bool,
+    /// SHA-256 of the TLS key of the connection, where the transport reports one.
+    tls_key: Option<Digest>,
+    /// What its `Hello` on this connection said about its keys.
+    hello: Option<Option<Epoch>>,
+    /// When the connection broke.
+    gone_since_ms: u64,
+}
+
+/// All agents that ever connected to this process.
+#[derive(Debug, Default)]
+pub(super) struct Peers {
+    peers: BTreeMap<AgentId, Peer>,
+    grace_ms: u64,
+}
+
+impl Peers {
+    pub(super) fn new(grace_ms: u64) -> Self {
+        Self { peers: BTreeMap::new(), grace_ms }
+    }
+
+    pub(super) fn connected(&mut self, agent: AgentId, tls_key: Option<Digest>) {
+        let peer = Peer { connected: true, tls_key, ..Peer::default() };
+        self.peers.insert(agent, peer);
+    }
+
+    pub(super) fn disconnected(&mut self, agent: &AgentId, now_ms: u64) {
+        if let Some(peer) = self.peers.get_mut(agent)
+            && peer.connected
+        {
+            peer.connected = false;
+            peer.hello = None;
+            peer.gone_since_ms = now_ms;
+        }
+    }
+
+    pub(super) fn hello(&mut self, hello: &Hello) {
+        if let Some(peer) = self.peers.get_mut(&hello.agent) {
+            peer.hello = Some(hello.epoch);
+        }
+    }
+
+    /// Whether the agent is connected and has said hello, so that messages can reach it.
+    pub(super) fn reachable(&self, agent: &AgentId) -> bool {
+        self.peers.get(agent).is_some_and(|peer| peer.connected && peer.hello.is_some())
+    }
+
+    pub(super) fn reachable_agents(&self) -> impl Iterator<Item = &AgentId> {
+        self.peers
+            .iter()
+            .filter(|(_, peer)| peer.connected && peer.hello.is_some())
+            .map(|(agent, _)| agent)
+    }
+
+    pub(super) fn tls_key(&self, agent: &AgentId) -> Option<Digest> {
+        self.peers.get(agent).and_then(|peer| peer.tls_key)
+    }
+
+    /// Whether an answer of the agent may still come: it is connected, or was a moment ago.
+    pub(super) fn worth_waiting_for(&self, agent: &AgentId, now_ms: u64) -> bool {
+        self.peers.get(agent).is_some_and(|peer| {
+            peer.connected || now_ms < peer.gone_since_ms.saturating_add(self.grace_ms)
+        })
+    }
+
+    /// The next moment at which an agent stops being worth waiting for.
+    pub(super) fn next_grace_end_ms(&self, now_ms: u64) -> Option<u64> {
+        self.peers
+            .values()
+            .filter(|peer| !peer.connected)
+            .map(|peer| peer.gone_since_ms.saturating_add(self.grace_ms))
+            .filter(|end_ms| *end_ms > now_ms)
+            .min()
+    }
+}

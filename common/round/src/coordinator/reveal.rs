@@ -1,0 +1,163 @@
+//! REVEAL: the survivors give up one share of one secret of each cohort member.
+
+use std::collections::BTreeMap;
+
+use chorale_secagg::Share;
+use chorale_wire::{
+    Signed, Slot, ToAgent,
+    message::{AbortCause, Reveal, RevealedShare, ShareKind, SurvivorCertificate, Survivors},
+};
+
+use super::{
+    collect::MaskedSum,
+    conclude::Concluding,
+    fault::{FaultKind, RevealError},
+    machine::{Desk, InRound, Stage},
+    unmask::unmask,
+};
+
+/// Shares are coming in.
+#[derive(Debug)]
+pub(super) struct Revealing {
+    pub(super) round: InRound,
+    masked: MaskedSum,
+    message: Signed<Survivors>,
+    certificate: SurvivorCertificate,
+    /// By holder: its shares by subject.
+    reveals: BTreeMap<Slot, BTreeMap<Slot, Share>>,
+    pub(super) deadline_ms: u64,
+}
+
+impl Revealing {
+    pub(super) fn open(
+        mut round: InRound,
+        masked: MaskedSum,
+        message: Signed<Survivors>,
+        certificate: SurvivorCertificate,
+        desk: &mut Desk,
+        now_ms: u64,
+    ) -> Self {
+        round.unmask_started = true;
+        for slot in masked.survivors.iter() {
+            let message = ToAgent::SurvivorCertificate(certificate.clone());
+            round.send(slot, message, desk);
+        }
+        Self {
+            round,
+            masked,
+            message,
+            certificate,
+            reveals: BTreeMap::new(),
+            deadline_ms: now_ms.saturating_add(desk.config.timeouts.reveal_ms),
+        }
+    }
+
+    pub(super) fn on_reveal(
+        &mut self,
+        slot: Slot,
+        signed: &Signed<Reveal>,
+    ) -> Result<(), FaultKind> {
+        let reveal = signed
+            .verify(&self.round.identity(slot)?)
+            .map_err(|source| FaultKind::Signature { message: "REVEAL", source })?
+            .into_inner();
+        if reveal.slot != slot || reveal.session != self.masked.session {
+            return Err(FaultKind::Elsewhere { message: "REVEAL" });
+        }
+        if !self.masked.survivors.contains(slot) {
+            return Err(FaultKind::NoPart);
+        }
+        if self.reveals.contains_key(&slot) {
+            // Sent again after a reconnect: the first one counts.
+            return Ok(());
+        }
+        let shares = self.check(slot, &reveal.shares).map_err(FaultKind::Reveal)?;
+        self.reveals.insert(slot, shares);
+        Ok(())
+    }
+
+    /// One share for each other cohort member, of the secret that its fate opens.
+    fn check(
+        &self,
+        holder: Slot,
+        shares: &[RevealedShare],
+    ) -> Result<BTreeMap<Slot, Share>, RevealError> {
+        let subjects: Vec<Slot> =
+            self.masked.cohort.iter().filter(|slot| *slot != holder).collect();
+        let given: Vec<Slot> = shares.iter().map(|share| share.subject).collect();
+        if subjects != given {
+            return Err(RevealError::Subjects);
+        }
+        shares
+            .iter()
+            .map(|share| {
+                let expected = if self.masked.survivors.contains(share.subject) {
+                    ShareKind::SelfSeed
+                } else {
+                    ShareKind::PairwiseKey
+                };
+                if share.kind != expected {
+                    return Err(RevealError::Kind);
+                }
+                let value = Share::from_bytes(&share.share).map_err(|_| RevealError::Malformed)?;
+                Ok((share.subject, value))
+            })
+            .collect()
+    }
+
+    /// An agent may have missed SURVIVORS when its connection broke: it gets both.
+    pub(super) fn resume(&mut self, slot: Slot, desk: &mut Desk) {
+        if !self.masked.survivors.contains(slot) {
+            self.round.send_waiting(slot, desk);
+        } else if !self.reveals.contains_key(&slot) {
+            self.round.send(slot, ToAgent::Survivors(self.message.clone()), desk);
+            let certificate = ToAgent::SurvivorCertificate(self.certificate.clone());
+            self.round.send(slot, certificate, desk);
+        }
+    }
+
+    pub(super) fn settled(&self, desk: &Desk, now_ms: u64) -> bool {
+        self.round.all_settled(self.masked.survivors.iter(), desk, now_ms, |slot| {
+            self.reveals.contains_key(&slot)
+        })
+    }
+
+    /// Unmasks the sum, or aborts: never a wrong sum.
+    pub(super) fn close(self, desk: &mut Desk) -> Stage {
+        let Self { round, masked, certificate, reveals, .. } = self;
+        let MaskedSum { session, cohort, survivors, digests, sum } = masked;
+        let unmasked = unmask(&round.context, session, &cohort, &survivors, &reveals, sum);
+        let name = |slot: Slot| {
+            let entry = round.context.roster.entry(slot);
+            entry.map(|entry| entry.agent.clone())
+        };
+        match unmasked {
+            Ok(unmasked) => {
+                for (holder, dealer) in unmasked.mismatches {
+                    if let (Some(agent), Some(dealer)) = (name(holder), name(dealer)) {
+                        desk.fault(&agent, FaultKind::Share { dealer });
+                    }
+                }
+                let certificate = certificate.votes;
+                Concluding::open(
+                    round,
+                    session,
+                    cohort,
+                    survivors,
+                    digests,
+                    certificate,
+                    unmasked.totals,
+                    desk,
+                )
+            }
+            Err(error) => {
+                let blamed = error
+                    .blamed()
+                    .into_iter()
+                    .filter_map(|slot| Some((name(slot)?, error.to_string())))
+                    .collect();
+                round.abort(AbortCause::Shares, error.to_string(), blamed, desk)
+            }
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! The roster of an epoch: verified by every agent and by the coordinator with the same function.
+
+use std::collections::HashSet;
+
+use chorale_plan::CohortRule;
+use chorale_secagg::keys::{BadPublicKey, check_public};
+use chorale_wire::{
+    AgentId, Digest, Epoch, FederationId, Membership, MembershipError, PublicKey, SignatureError,
+    Signed, Slot,
+    limits::COMPLETE_GRAPH_AGENTS_MAX,
+    message::{Advert, Roster, RoundPublicKeys},
+};
+
+/// Share γ of the enrolled identities that are assumed corrupt, in thousandths: the default of
+/// PROTOCOL.md. A = max(1, ⌈γN⌉) with N from the authority's memberships, never from a roster.
+pub const GAMMA_PER_MILLE: u32 = 100;
+
+/// Fewest agents in a roster: with three, one corrupt agent leaves two and masks hide nothing.
+pub const ROSTER_AGENTS_MIN: usize = 4;
+
+/// Why an advert does not admit its agent to a roster.
+#[derive(Debug, thiserror::Error)]
+pub enum AdvertError {
+    /// The payload is no advert.
+    #[error("it cannot be read")]
+    Unreadable(#[source] chorale_wire::DecodeError),
+    /// The membership is not the pinned authority's or not valid now.
+    #[error("its membership does not admit it")]
+    Membership(#[source] MembershipError),
+    /// The advert is not signed by the identity that the membership certifies.
+    #[error("it is not signed by the certified identity")]
+    Signature(#[source] SignatureError),
+    /// The membership certifies another agent.
+    #[error("its membership certifies another agent, {certified}")]
+    OtherAgent {
+        /// The agent in the membership.
+        certified: AgentId,
+    },
+    /// Of another federation or epoch.
+    #[error("it was made for another federation or epoch")]
+    OtherEpoch,
+    /// Not one public key pair for each round.
+    #[error("it has keys for {given} rounds and the epoch has {expected}")]
+    Rounds {
+        /// Rounds in the advert.
+        given: usize,
+        /// Rounds of the epoch.
+        expected: usize,
+    },
+    /// A key of small order (every shared secret with it is zero) or oddly encoded.
+    #[error("one of its public keys is unusable")]
+    Key(#[source] BadPublicKey),
+}
+
+/// Why a roster was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum RosterError {
+    /// One agent's advert is bad; that agent or whoever altered it is to blame.
+    #[error("the advert of {agent} is refused: {source}")]
+    Advert {
+        /// The agent, as claimed.
+        agent: String,
+        /// What is wrong with it.
+        source: AdvertError,
+    },
+    /// The coordinator assembled a roster for another epoch.
+    #[error("the roster is for epoch {given}, this agent is in epoch {expected}")]
+    Epoch {
+        /// The roster's epoch.
+        given: Epoch,
+        /// The epoch at hand.
+        expected: Epoch,
+    },
+    /// Too few or too many agents. The coordinator is to blame.
+    #[error("a roster of {agents} agents: at least {min} and at most {max} are needed")]
+    Size {
+        /// Agents in the roster.
+        agents: usize,
+        /// Fewest admissible.
+        min: usize,
+        /// Most admissible.
+        max: usize,
+    },
+    /// Not in strictly ascending order of agent ids. The coordinator is to blame.
+    #[error("the roster is not in ascending order of agents, each once (at {agent})")]
+    Order {
+        /// The first agent out of order.
+        agent: AgentId,
+    },
+    /// A key or commitment occurs twice, so that one party could stand behind two agents.
+    #[error("{agent} shows a key or commitment that another entry of the roster shows too")]
+    Reused {
+        /// The later of the two agents.
+        agent: AgentId,
+    },
+    /// This agent's own entry is missing or not the advert that it sent.
+    #[error("this agent's own entry in the roster is missing or was exchanged")]
+    OwnEntry,
+}
+
+/// One agent of a verified roster.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// The agent.
+    pub agent: AgentId,
+    /// The certified Ed25519 key.
+    pub identity: PublicKey,
+    /// HPKE public key for this epoch.
+    pub hpke: [u8; 32],
+    /// Commitment to the agent's nonce.
+    pub nonce_commitment: Digest,
+    /// Public keys for each round of the epoch.
+    pub rounds: Vec<RoundPublicKeys>,
+}
+
+/// A roster whose every entry was verified. Only [`VerifiedRoster::check`] makes one.
+#[derive(Debug, Clone)]
+pub struct VerifiedRoster {
+    epoch: Epoch,
+    digest: Digest,
+    entries: Vec<Entry>,
+    enrolled: u32,
+    rounds: usize,
+}
+
+/// What a roster is verified against.
+#[derive(Debug, Clone, Copy)]
+pub struct Expectation<'a> {
+    /// The federation.
+    pub federation: &'a FederationId,
+    /// The epoch.
+    pub epoch: Epoch,
+    /// Rounds of the epoch.
+    pub rounds: usize,
+    /// The pinned enrolment authority.
+    pub authority: &'a PublicKey,
+    /// The verifier's time in Unix seconds.
+    pub now_s: u64,
+}
+
+/// Verifies one advert on its own: membership, signature, epoch, number and order of keys.
+///
+/// Returns the entry and the membership.
+///
+/// # Errors
+/// [`AdvertError`] says what is wrong; the advert's agent is to blame.
+pub(crate) fn check_advert(
+    signed: &Signed<Advert>,
+    expect: &Expectation<'_>,
+) -> Result<(Entry, Membership), AdvertError> {
+    let claimed = signed.peek().map_err(AdvertError::Unreadable)?;
+    let membership = Membership::admit(&claimed.membership, expect.authority, expect.now_s)
+        .map_err(AdvertError::Membership)?
+        .into_inner();
+    let advert = signed.verify(&membership.identity).map_err(AdvertError::Signature)?.into_inner();
+    if membership.agent != advert.agent {
+        return Err(AdvertError::OtherAgent { certified: membership.agent });
+    }
+    if advert.federation != *expect.federation || advert.epoch != expect.epoch {
+        return Err(AdvertError::OtherEpoch);
+    }
+    if advert.rounds.len() != expect.rounds {
+        return Err(AdvertError::Rounds { given: advert.rounds.len(), expected: expect.rounds });
+    }
+    let keys = advert.rounds.iter().map(|round| &round.pairwise);
+    keys.chain([&advert.hpke]).try_for_each(check_public).map_err(AdvertError::Key)?;
+    let entry = Entry {
+        agent: advert.agent,
+        identity: membership.identity,
+        hpke: advert.hpke,
+        nonce_commitment: advert.nonce_commitment,
+        rounds: advert.rounds,
+    };
+    Ok((entry, membership))
+}
+
+impl VerifiedRoster {
+    /// Verifies a roster: every advert on its own, ascending order, no key, identity or
+    /// commitment twice, and a size that the corruption bound allows.
+    ///
+    /// # Errors
+    /// [`RosterError`] names the first violation.
+    pub fn check(roster: &Roster, expect: &Expectation<'_>) -> Result<Self, RosterError> {
+        if roster.epoch != expect.epoch {
+            return Err(RosterError::Epoch { given: roster.epoch, expected: expect.epoch });
+        }
+        let agents = roster.adverts.len();
+        let size = |min| RosterError::Size { agents, min, max: COMPLETE_GRAPH_AGENTS_MAX };
+        if !(ROSTER_AGENTS_MIN..=COMPLETE_GRAPH_AGENTS_MAX).contains(&agents) {
+            return Err(size(ROSTER_AGENTS_MIN));
+        }
+        let mut entries: Vec<Entry> = Vec::with_capacity(agents);
+        let mut enrolled = 0;
+        for signed in &roster.adverts {
+            let (entry, membership) = check_advert(signed, expect)
+                .map_err(|source| RosterError::Advert { agent: claimed_agent(signed), source })?;
+            if entries.last().is_some_and(|last| last.agent >= entry.agent) {
+                return Err(RosterError::Order { agent: entry.agent });
+            }
+            enrolled = enrolled.max(membership.enrolled);
+            entries.push(entry);
+        }
+        check_uniqueness(&entries)?;
+        let verified = Self {
+            epoch: roster.epoch,
+            digest: roster.digest(),
+            entries,
+            enrolled,
+            rounds: expect.rounds,
+        };
+        let needed = verified.corrupt() as usize + 3;
+        if agents < needed || verified.votes_min() > agents {
+            return Err(size(needed.max(ROSTER_AGENTS_MIN)));
+        }
+        Ok(verified)
+    }
+
+    /// The epoch.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// [`Roster::digest`].
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// Number of agents n.
+    #[must_use]
+    pub fn agents(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Number of rounds whose keys the epoch prepares.
+    #[must_use]
+    pub fn rounds(&self) -> usize {
+        self.rounds
+    }
+
+    /// Identities on the authority's list N: the largest number in any membership.
+    #[must_use]
+    pub fn enrolled(&self) -> u32 {
+        self.enrolled
+    }
+
+    /// Agents assumed corrupt, A.
+    #[must_use]
+    pub fn corrupt(&self) -> u32 {
+        CohortRule::corrupt_of(self.enrolled, GAMMA_PER_MILLE)
+    }
+
+    /// Vote threshold T = ⌊(n + A)/2⌋ + 1.
+    #[must_use]
+    pub fn votes_min(&self) -> usize {
+        self.rule().votes_min(self.agents() as u32) as usize
+    }
+
+    /// Shamir threshold t = max(A + 1, T - 1) on the complete graph.
+    #[must_use]
+    pub fn share_threshold(&self) -> usize {
+        self.rule().share_threshold(self.agents() as u32) as usize
+    }
+
+    /// All slots in order.
+    pub fn slots(&self) -> impl Iterator<Item = Slot> + use<> {
+        (0..self.entries.len() as u16).map(Slot)
+    }
+
+    /// The entry at `slot`, if the roster has that slot.
+    #[must_use]
+    pub fn entry(&self, slot: Slot) -> Option<&Entry> {
+        self.entries.get(slot.index())
+    }
+
+    /// The agents in slot order.
+    pub fn agent_ids(&self) -> impl Iterator<Item = &AgentId> {
+        self.entries.iter().map(|entry| &entry.agent)
+    }
+
+    /// The slot of `agent`.
+    #[must_use]
+    pub fn slot_of(&self, agent: &AgentId) -> Option<Slot> {
+        self.entries
+            .binary_search_by(|entry| entry.agent.cmp(agent))
+            .ok()
+            .map(|index| Slot(index as u16))
+    }
+
+    pub(crate) fn own_slot(
+        &self,
+        roster: &Roster,
+        agent: &AgentId,
+        advert: Digest,
+    ) -> Result<Slot, RosterError> {
+        let slot = self.slot_of(agent).ok_or(RosterError::OwnEntry)?;
+        if roster.adverts[slot.index()].payload_digest() == advert {
+            Ok(slot)
+        } else {
+            Err(RosterError::OwnEntry)
+        }
+    }
+
+    fn rule(&self) -> CohortRule {
+        CohortRule { enrolled: self.enrolled, corrupt: self.corrupt(), survivors_min: 0 }
+    }
+}
+
+fn check_uniqueness(entries: &[Entry]) -> Result<(), RosterError> {
+    let mut seen: HashSet<[u8; 32]> = HashSet::new();
+    for entry in entries {
+        let fresh = [*entry.identity.as_bytes(), entry.hpke, *entry.nonce_commitment.as_bytes()]
+            .into_iter()
+            .chain(
+                entry
+                    .rounds
+                    .iter()
+                    .flat_map(|round| [round.pairwise, *round.self_commitment.as_bytes()]),
+            )
+            .all(|value| seen.insert(value));
+        if !fresh {
+            return Err(RosterError::Reused { agent: entry.agent.clone() });
+        }
+    }
+    Ok(())
+}
+
+fn claimed_agent(signed: &Signed<Advert>) -> String {
+    signed
+        .peek()
+        .map_or_else(|_| "an unreadable advert".to_string(), |advert| advert.agent.to_string())
+}

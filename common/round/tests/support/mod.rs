@@ -1,0 +1,455 @@
+//! A federation in memory: one coordinator, some agents, a queue of messages and a clock.
+#![allow(dead_code, clippy::unwrap_used, unreachable_pub, missing_docs)]
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
+
+use chorale_dp::Rational;
+use chorale_plan::{CohortRule, Mechanism, Parameters, Plan, RoundSpec, Shape, TaskSpec};
+use chorale_round::{
+    agent::{self, Identity},
+    coordinator::{self, CoordinatorConfig, Timeouts},
+};
+use chorale_secagg::MaskTicket as _;
+use chorale_wire::{
+    AgentId, Digest, Epoch, FederationId, Membership, RoundNumber, SecretKey, Signed, ToAgent,
+    ToCoordinator,
+    message::{MaskedHeader, RefusalCode},
+};
+use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng as _};
+use zeroize::Zeroizing;
+
+pub const START_MS: u64 = 1_800_000_000_000;
+pub const COORDINATES: usize = 17;
+
+pub fn federation() -> FederationId {
+    FederationId::new("test").unwrap()
+}
+
+pub fn authority() -> SecretKey {
+    SecretKey::from_seed(&[1; 32])
+}
+
+pub fn coordinator_key() -> SecretKey {
+    SecretKey::from_seed(&[2; 32])
+}
+
+pub fn agent_key(index: usize) -> SecretKey {
+    SecretKey::from_seed(&[10 + index as u8; 32])
+}
+
+pub fn agent_id(index: usize) -> AgentId {
+    AgentId::new(format!("store-{index:02}")).unwrap()
+}
+
+pub fn membership(index: usize, enrolled: usize) -> Membership {
+    Membership {
+        agent: agent_id(index),
+        identity: agent_key(index).public(),
+        tls_key: Digest::plain(agent_id(index).as_str().as_bytes()),
+        not_before_s: 0,
+        not_after_s: u64::MAX / 2000,
+        enrolled: enrolled as u32,
+    }
+}
+
+pub fn identity(index: usize, enrolled: usize) -> Arc<Identity> {
+    Arc::new(Identity {
+        agent: agent_id(index),
+        key: agent_key(index),
+        membership: Signed::sign(&membership(index, enrolled), &authority()).unwrap(),
+        authority: authority().public(),
+        coordinator: coordinator_key().public(),
+        federation: federation(),
+    })
+}
+
+pub fn rule(agents: usize) -> CohortRule {
+    let mut rule = CohortRule { enrolled: agents as u32, corrupt: 1, survivors_min: 4 };
+    rule.survivors_min = rule.votes_min(agents as u32).max(4);
+    rule
+}
+
+pub fn spec(agents: usize, epoch: Epoch, round: u64, key_index: u16) -> RoundSpec {
+    RoundSpec {
+        federation: federation(),
+        epoch,
+        round: RoundNumber(round),
+        key_index,
+        step: 0,
+        plan: Plan {
+            name: "test".to_string(),
+            task: TaskSpec { name: "popularity".to_string(), parameters: Parameters::default() },
+            rounds: 64,
+            mechanism: Mechanism::Unprotected,
+            scale_bits: 10,
+            persons_max: 100,
+            cohort: rule(agents),
+            catalogue: Digest::plain(b"catalogue"),
+            events_before_s: 0,
+        },
+        shape: Shape { coordinates: COORDINATES as u32, clip: Rational::from_integer(1) },
+        model: Digest::plain(&round.to_be_bytes()),
+        ready_within_ms: 5_000,
+        upload_within_ms: 7_000,
+    }
+}
+
+pub fn rng(seed: u64) -> ChaCha20Rng {
+    ChaCha20Rng::seed_from_u64(seed)
+}
+
+/// What an agent contributes to a round.
+pub fn values(index: usize, round: u64) -> Vec<i64> {
+    (0..COORDINATES as i64)
+        .map(|i| (index as i64 + 1) * 1009 * (i - 8) + round as i64 * 31 - i)
+        .collect()
+}
+
+pub struct Node {
+    pub machine: agent::Machine,
+    pub rng: ChaCha20Rng,
+    pub connected: bool,
+    pub dead: bool,
+    pub sent: usize,
+    pub received: usize,
+    /// Answer to every round.
+    pub refuses: bool,
+    pub done: Vec<agent::Outcome>,
+    pub aborted: Vec<(RoundNumber, agent::RoundEnd)>,
+    pub faults: Vec<agent::Fault>,
+}
+
+/// What breaks: after `agent` has handled its `after`-th message, or, with `sending`, after it has
+/// sent its `after`-th message.
+#[derive(Debug, Clone, Copy)]
+pub struct Break {
+    pub agent: usize,
+    pub after: usize,
+    pub sending: bool,
+    /// Whether it comes back at once, with its keys.
+    pub returns: bool,
+}
+
+enum Event {
+    ToAgent(usize, ToAgent),
+    ToCoordinator(usize, ToCoordinator),
+    Upload(usize, Signed<MaskedHeader>, Vec<u8>),
+    Return(usize),
+}
+
+pub struct World {
+    pub size: usize,
+    pub coordinator: coordinator::Machine,
+    pub nodes: Vec<Node>,
+    queue: VecDeque<Event>,
+    pub now_ms: u64,
+    pub rounds: u64,
+    pub breaks: Option<Break>,
+    /// Changes messages on their way to agents.
+    pub tamper: Option<Box<dyn FnMut(usize, ToAgent) -> ToAgent>>,
+    /// Changes messages on their way to the coordinator.
+    pub forge: Option<Box<dyn FnMut(usize, ToCoordinator) -> Vec<ToCoordinator>>>,
+    pub completed: Vec<coordinator::Completed>,
+    pub aborted: Vec<(RoundNumber, chorale_wire::message::AbortCause, Vec<(AgentId, String)>)>,
+    pub epochs: Vec<(Epoch, Vec<AgentId>)>,
+    pub started: Vec<Epoch>,
+    pub failed: Vec<String>,
+    pub excluded: Vec<(AgentId, String)>,
+    pub faults: Vec<coordinator::Fault>,
+}
+
+impl World {
+    pub fn new(size: usize, rounds: u64) -> Self {
+        let coordinator = coordinator::Machine::new(CoordinatorConfig {
+            key: coordinator_key(),
+            federation: federation(),
+            authority: authority().public(),
+            rule: rule(size),
+            timeouts: Timeouts { reconnect_grace_ms: 500, ..Timeouts::default() },
+            last_epoch: Epoch(0),
+            last_round: RoundNumber(0),
+        });
+        let nodes = (0..size)
+            .map(|index| Node {
+                machine: agent::Machine::new(identity(index, size), None, None),
+                rng: rng(index as u64),
+                connected: false,
+                dead: false,
+                sent: 0,
+                received: 0,
+                refuses: false,
+                done: Vec::new(),
+                aborted: Vec::new(),
+                faults: Vec::new(),
+            })
+            .collect();
+        Self {
+            size,
+            coordinator,
+            nodes,
+            queue: VecDeque::new(),
+            now_ms: START_MS,
+            rounds,
+            breaks: None,
+            tamper: None,
+            forge: None,
+            completed: Vec::new(),
+            aborted: Vec::new(),
+            epochs: Vec::new(),
+            started: Vec::new(),
+            failed: Vec::new(),
+            excluded: Vec::new(),
+            faults: Vec::new(),
+        }
+    }
+
+    pub fn connect(&mut self, index: usize) {
+        self.nodes[index].connected = true;
+        let key = Some(membership(index, self.size).tls_key);
+        self.coordinator.connected(&agent_id(index), key);
+        let hello = self.nodes[index].machine.hello(None);
+        self.queue.push_back(Event::ToCoordinator(index, hello));
+    }
+
+    pub fn disconnect(&mut self, index: usize) {
+        self.nodes[index].connected = false;
+        self.queue.retain(|event| match event {
+            Event::ToAgent(agent, _)
+            | Event::ToCoordinator(agent, _)
+            | Event::Upload(agent, _, _)
+            | Event::Return(agent) => *agent != index,
+        });
+        let actions = self.coordinator.disconnected(&agent_id(index), self.now_ms);
+        self.act(actions);
+    }
+
+    /// Connects everybody, opens one epoch and runs to the end.
+    pub fn run_all(&mut self) {
+        for index in 0..self.size {
+            self.connect(index);
+        }
+        self.settle_queue();
+        self.open_epoch();
+        self.run();
+    }
+
+    pub fn open_epoch(&mut self) {
+        let agents: BTreeSet<AgentId> = (0..self.size).map(agent_id).collect();
+        let rounds = self.rounds as u16;
+        let actions = self.coordinator.open_epoch(agents, rounds, self.now_ms).unwrap();
+        self.act(actions);
+    }
+
+    /// Delivers everything and lets every deadline pass, until nothing is left to happen.
+    pub fn run(&mut self) {
+        for _ in 0..10_000 {
+            self.settle_queue();
+            let agents = self.nodes.iter().filter(|node| !node.dead);
+            let next = agents
+                .filter_map(|node| node.machine.poll_deadline())
+                .chain(self.coordinator.poll_deadline(self.now_ms))
+                .min();
+            let Some(next) = next else { return };
+            assert!(next >= self.now_ms, "a deadline in the past was not honoured");
+            self.now_ms = next;
+            let actions = self.coordinator.tick(self.now_ms);
+            self.act(actions);
+            for index in 0..self.size {
+                if !self.nodes[index].dead {
+                    let actions = self.nodes[index].machine.tick(self.now_ms);
+                    self.act_at_agent(index, actions);
+                }
+            }
+        }
+        panic!("the federation never comes to rest");
+    }
+
+    pub fn settle_queue(&mut self) {
+        while let Some(event) = self.queue.pop_front() {
+            self.deliver(event);
+        }
+    }
+
+    fn deliver(&mut self, event: Event) {
+        match event {
+            Event::ToAgent(index, message) => {
+                if !self.nodes[index].connected {
+                    return;
+                }
+                let message = match &mut self.tamper {
+                    Some(tamper) => tamper(index, message),
+                    None => message,
+                };
+                let node = &mut self.nodes[index];
+                match node.machine.handle(message, self.now_ms, &mut node.rng) {
+                    Ok(actions) => self.act_at_agent(index, actions),
+                    Err(fault) => node.faults.push(fault),
+                }
+                self.nodes[index].received += 1;
+                self.maybe_break(index, false);
+            }
+            Event::ToCoordinator(index, message) => {
+                let messages = match &mut self.forge {
+                    Some(forge) => forge(index, message),
+                    None => vec![message],
+                };
+                for message in messages {
+                    let actions = self.coordinator.handle(&agent_id(index), message, self.now_ms);
+                    self.act(actions);
+                }
+                self.nodes[index].sent += 1;
+                self.maybe_break(index, true);
+            }
+            Event::Upload(index, header, bytes) => {
+                let actions =
+                    self.coordinator.upload(&agent_id(index), &header, bytes, self.now_ms);
+                self.act(actions);
+                self.nodes[index].sent += 1;
+                self.maybe_break(index, true);
+            }
+            Event::Return(index) => self.connect(index),
+        }
+    }
+
+    fn maybe_break(&mut self, index: usize, sending: bool) {
+        let Some(broken) = self.breaks else { return };
+        let node = &self.nodes[index];
+        let count = if sending { node.sent } else { node.received };
+        if broken.agent == index && broken.sending == sending && broken.after == count {
+            self.breaks = None;
+            self.disconnect(index);
+            if broken.returns {
+                self.queue.push_back(Event::Return(index));
+            } else {
+                self.nodes[index].dead = true;
+            }
+        }
+    }
+
+    pub fn act(&mut self, actions: Vec<coordinator::Action>) {
+        for action in actions {
+            match action {
+                coordinator::Action::Send(agent, message) => {
+                    let index = (0..self.size).find(|i| agent_id(*i) == agent).unwrap();
+                    self.queue.push_back(Event::ToAgent(index, message));
+                }
+                coordinator::Action::EpochStarted { epoch } => self.started.push(epoch),
+                coordinator::Action::EpochReady { epoch, agents, excluded, .. } => {
+                    self.epochs.push((epoch, agents));
+                    self.excluded.extend(excluded);
+                    self.next_round();
+                }
+                coordinator::Action::EpochFailed { reason, blamed, .. } => {
+                    self.failed.push(reason);
+                    self.excluded.extend(blamed);
+                }
+                coordinator::Action::RoundComplete(completed) => {
+                    self.check_sum(&completed);
+                    self.completed.push(*completed);
+                    let model = Digest::plain(b"model");
+                    let actions = self.coordinator.conclude(model, 3, Digest::plain(b"head"));
+                    self.act(actions);
+                    self.next_round();
+                }
+                coordinator::Action::RoundAborted { round, cause, blamed, .. } => {
+                    self.aborted.push((round, cause, blamed));
+                    self.next_round();
+                }
+                coordinator::Action::Fault(fault) => self.faults.push(fault),
+                coordinator::Action::Refused { .. } | coordinator::Action::CohortFixed { .. } => {}
+            }
+        }
+    }
+
+    fn next_round(&mut self) {
+        let Some(key_index) = self.coordinator.next_key_index() else {
+            return;
+        };
+        let epoch = self.coordinator.epoch().unwrap().epoch();
+        let round = self.coordinator.last_round().0 + 1;
+        let spec = spec(self.size, epoch, round, key_index);
+        let actions = self.coordinator.open_round(&spec, self.now_ms).unwrap();
+        self.act(actions);
+    }
+
+    pub fn act_at_agent(&mut self, index: usize, actions: Vec<agent::Action>) {
+        for action in actions {
+            let node = &mut self.nodes[index];
+            match action {
+                agent::Action::Send(message) => {
+                    self.queue.push_back(Event::ToCoordinator(index, message));
+                }
+                agent::Action::Train { .. } => {
+                    let actions = if node.refuses {
+                        node.machine.refuse(RefusalCode::Policy, "not today")
+                    } else {
+                        node.machine.ready()
+                    };
+                    self.act_at_agent(index, actions.unwrap());
+                }
+                agent::Action::Contribute { ticket, spec, .. } => {
+                    let total = Zeroizing::new(values(index, spec.round.0));
+                    let packed = ticket.mask(total).unwrap();
+                    let length = packed.bytes().len() as u64;
+                    let header = node.machine.masked(packed.digest(), length).unwrap();
+                    let upload = Event::Upload(index, header, packed.into_bytes());
+                    self.queue.push_back(upload);
+                }
+                agent::Action::RoundDone(outcome) => node.done.push(outcome),
+                agent::Action::RoundAborted { round, end, .. } => node.aborted.push((round, end)),
+                _ => {}
+            }
+        }
+    }
+
+    fn check_sum(&self, completed: &coordinator::Completed) {
+        let mut expected = vec![0; COORDINATES];
+        for agent in &completed.agents {
+            let index = (0..self.size).find(|i| agent_id(*i) == *agent).unwrap();
+            let part = values(index, completed.round.0);
+            expected.iter_mut().zip(part).for_each(|(sum, x)| *sum += x);
+        }
+        assert_eq!(completed.totals, expected, "a wrong sum came out");
+        assert!(completed.agents.len() >= rule(self.size).survivors_min as usize);
+    }
+
+    /// Nobody waits: no round is in progress anywhere.
+    pub fn assert_at_rest(&self) {
+        let phase = self.coordinator.phase();
+        assert!(
+            ["between rounds", "without an epoch"].contains(&phase),
+            "the coordinator is {phase}"
+        );
+        for node in self.nodes.iter().filter(|node| !node.dead) {
+            assert_eq!(node.machine.round(), None, "{}", node.machine.phase());
+        }
+    }
+}
+
+/// The agents of a ready epoch, as machines, for tests in which the test plays the coordinator.
+pub fn ready_agents(size: usize, rounds: u64) -> (Vec<(agent::Machine, ChaCha20Rng)>, Epoch) {
+    let mut world = World::new(size, rounds);
+    for index in 0..size {
+        world.connect(index);
+    }
+    world.settle_queue();
+    // The world must not open a round by itself: everything but ROUND-OPEN is delivered.
+    world.tamper = Some(Box::new(|_, message| match message {
+        ToAgent::RoundOpen(_) => ToAgent::Waiting(chorale_wire::message::Waiting {
+            what: chorale_wire::message::Reason::new("held back"),
+        }),
+        other => other,
+    }));
+    world.open_epoch();
+    world.settle_queue();
+    let epoch = world.epochs[0].0;
+    let nodes = world.nodes.into_iter();
+    (nodes.map(|node| (node.machine, node.rng)).collect(), epoch)
+}
+
+pub fn by_agent<T>(items: impl IntoIterator<Item = (AgentId, T)>) -> BTreeMap<AgentId, T> {
+    items.into_iter().collect()
+}
