@@ -5,12 +5,14 @@
 //! that must agree between agents, coordinator and auditor (Δ, modulus, noise shares) is
 //! *derived* from these by one function here and never sent.
 
+mod budget;
 pub mod cohort;
 mod person;
 mod plan;
 mod policy;
 mod spec;
 
+pub use budget::{delta_reserved, gaussian_cap};
 pub use cohort::{CohortError, CohortRule};
 pub use person::{PersonSink, PersonVector, Pseudonym, SinkError};
 pub use plan::{Mechanism, Parameter, Parameters, Plan, PlanError, TaskSpec};
