@@ -268,7 +268,7 @@ impl Machine {
             RoundState::Opened(opened) => {
                 step(opened.ready(), RoundState::AwaitingCommit, RoundState::Opened)
             }
-            other => Err((other, None)),
+            other => foreign(other),
         })
         .map(|answer| vec![Action::Send(answer)])
     }
@@ -306,7 +306,7 @@ impl Machine {
             RoundState::Committed(committed) => {
                 step(committed.on_masked(digest, length), RoundState::Masked, RoundState::Committed)
             }
-            other => Err((other, None)),
+            other => foreign(other),
         })
     }
 
@@ -503,7 +503,7 @@ impl Machine {
             RoundState::AwaitingCommit(state) => {
                 step(state.on_commit(commit), RoundState::Committed, RoundState::AwaitingCommit)
             }
-            other => Err((other, None)),
+            other => foreign(other),
         })?;
         if let State::Keyed(_, Some(running)) = &mut self.state
             && let RoundState::Committed(committed) = &running.state
@@ -546,7 +546,7 @@ impl Machine {
             RoundState::Masked(state) => {
                 step(state.on_survivors(survivors), RoundState::SurvivorVoted, RoundState::Masked)
             }
-            other => Err((other, None)),
+            other => foreign(other),
         })?;
         actions.push(Action::Send(answer));
         Ok(())
@@ -569,7 +569,7 @@ impl Machine {
                 RoundState::Revealed,
                 RoundState::SurvivorVoted,
             ),
-            other => Err((other, None)),
+            other => foreign(other),
         })?;
         actions.push(Action::Send(answer));
         Ok(())
@@ -682,7 +682,10 @@ impl Machine {
         };
         let (state, result) = match transition(state) {
             Ok((state, value)) => (state, Ok(value)),
-            Err((state, fault)) => (state, Err(fault.unwrap_or_else(misplaced))),
+            Err(back) => {
+                let (state, fault) = *back;
+                (state, Err(fault.unwrap_or_else(misplaced)))
+            }
         };
         *running = Some(Running { state, deadline_ms });
         result
@@ -691,7 +694,11 @@ impl Machine {
 
 /// The next state and what came out of it, or the state as it was and the fault; `None` when the
 /// state does not know the message at all.
-type Transition<T> = Result<(RoundState, T), (RoundState, Option<Fault>)>;
+type Transition<T> = Result<(RoundState, T), Box<(RoundState, Option<Fault>)>>;
+
+fn foreign<T>(state: RoundState) -> Transition<T> {
+    Err(Box::new((state, None)))
+}
 
 fn step<S, N, T, E: Into<Fault>>(
     result: Result<(N, T), Kept<S, E>>,
@@ -700,7 +707,7 @@ fn step<S, N, T, E: Into<Fault>>(
 ) -> Transition<T> {
     match result {
         Ok((state, value)) => Ok((next(state), value)),
-        Err(Kept { state, error }) => Err((back(*state), Some(error.into()))),
+        Err(Kept { state, error }) => Err(Box::new((back(*state), Some(error.into())))),
     }
 }
 

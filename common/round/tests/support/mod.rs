@@ -1,5 +1,5 @@
 //! A federation in memory: one coordinator, some agents, a queue of messages and a clock.
-#![allow(dead_code, clippy::unwrap_used, unreachable_pub, missing_docs)]
+#![allow(dead_code, clippy::unwrap_used, clippy::type_complexity, unreachable_pub, missing_docs)]
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -159,6 +159,9 @@ pub struct World {
     pub failed: Vec<String>,
     pub excluded: Vec<(AgentId, String)>,
     pub faults: Vec<coordinator::Fault>,
+    /// Whether uploads are put aside instead of delivered.
+    pub hold_uploads: bool,
+    pub held_uploads: Vec<(usize, Signed<MaskedHeader>, Vec<u8>)>,
 }
 
 impl World {
@@ -203,6 +206,8 @@ impl World {
             failed: Vec::new(),
             excluded: Vec::new(),
             faults: Vec::new(),
+            hold_uploads: false,
+            held_uploads: Vec::new(),
         }
     }
 
@@ -302,6 +307,9 @@ impl World {
                 }
                 self.nodes[index].sent += 1;
                 self.maybe_break(index, true);
+            }
+            Event::Upload(index, header, bytes) if self.hold_uploads => {
+                self.held_uploads.push((index, header, bytes));
             }
             Event::Upload(index, header, bytes) => {
                 let actions =
