@@ -87,6 +87,24 @@ mod tests {
     }
 
     #[test]
+    fn epsilon_is_at_or_just_above_the_exact_value() {
+        // By bisection with 60 digits.
+        for (mu_squared, delta, exact) in [
+            (4.0, 1e-5, 9.997_256_146_434_3),
+            (4.0, 1e-30, 24.595_552_116_158_2),
+            (250.0, 1e-6, 199.284_568_805_627_85),
+            (4000.0, 1e-5, 2_268.767_721_629_270_2),
+            (0.0625, 1e-10, 1.492_026_856_985_376_2),
+            (1e-6, 1e-6, 0.002_718_219_088_813_995),
+        ] {
+            let ours = epsilon(mu_squared, delta);
+            // The literal itself is right to half a unit.
+            assert!(ours >= exact * (1.0 - EPSILON), "{mu_squared} {delta}: {ours} < {exact}");
+            assert!(ours <= exact * (1.0 + 1e-9), "{mu_squared} {delta}: {ours} loose");
+        }
+    }
+
+    #[test]
     fn outside_the_domain_it_fails_closed() {
         for bad in [0.0, 1.0, -1.0, f64::NAN] {
             assert_eq!(epsilon(1.0, bad), f64::INFINITY);
