@@ -1,0 +1,335 @@
+//! The agent's configuration: one TOML file, in which a typo is an error.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use chorale_wire::{AgentId, FederationId};
+use serde::{Deserialize, Serialize};
+
+use crate::{calendar, error::Explain};
+
+/// Everything an agent is told. Paths are relative to the file they stand in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The agent's name, as the enrolment authority invited it.
+    pub agent: AgentId,
+    /// The federation it belongs to.
+    pub federation: FederationId,
+    /// The coordinator, `host:port`.
+    pub coordinator: String,
+    /// The store whose home customers this agent answers for: the value that the events' column
+    /// `home_store` has for them.
+    pub home: String,
+    /// Where the agent keeps its sealed data.
+    #[serde(default = "default_data_dir")]
+    pub data_dir: PathBuf,
+    /// Where the agent keeps its identity, its certificate and its keys.
+    #[serde(default = "default_keys_dir")]
+    pub keys_dir: PathBuf,
+    /// The key of the pseudonyms; `pseudonym.key` in `keys_dir` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pseudonym_key: Option<PathBuf>,
+    /// The key that seals the data; `store.key` in `keys_dir` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store_key: Option<PathBuf>,
+    /// What this agent admits.
+    #[serde(default = "default_policy")]
+    pub policy: PathBuf,
+    /// The federation's declared item list.
+    pub catalogue: PathBuf,
+    /// Events at or after this instant are neither trained on nor served from, whatever a plan
+    /// says: for evaluation on held-out days. UTC, for example `2017-12-02T05:00:00Z`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub events_before: Option<String>,
+    /// A SQL SELECT over the sources that yields the canonical event.
+    pub event_sql: String,
+    /// What counts as a bad row.
+    #[serde(default)]
+    pub cleaning: Cleaning,
+    /// The files that hold the events.
+    pub sources: Vec<Source>,
+}
+
+/// One table that `event_sql` may name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// Its name in the SQL: a-z, 0-9 and '_', not beginning with a digit.
+    pub name: String,
+    /// A file, or a pattern such as `receipts/*.parquet`.
+    pub path: PathBuf,
+    /// How to read it.
+    pub format: Format,
+}
+
+/// File formats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// Apache Parquet.
+    Parquet,
+    /// Comma-separated text with a header line, UTF-8. Every column is text.
+    Csv,
+    /// One JSON object on each line.
+    Ndjson,
+}
+
+/// What counts as a bad row, and how many of them are too many.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Cleaning {
+    /// Largest share of faulty rows, 0 to 1, with which an ingest still goes on. Rows whose item
+    /// is outside the catalogue are set aside too, but are no fault and do not count here.
+    pub quarantine_max_share: f64,
+    /// Smallest possible quantity on one row.
+    pub quantity_min: f64,
+    /// Largest possible quantity on one row.
+    pub quantity_max: f64,
+}
+
+impl Default for Cleaning {
+    fn default() -> Self {
+        Self { quarantine_max_share: 0.05, quantity_min: 0.0, quantity_max: 1e6 }
+    }
+}
+
+/// Why a configuration was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Not there or not readable.
+    #[error("the configuration cannot be read")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        #[source]
+        source: io::Error,
+    },
+    /// Not TOML, a key that does not exist, a key that is missing or a value of the wrong kind.
+    #[error("the configuration is not valid: {}", source.message())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1, when the parser knows it.
+        line: Option<usize>,
+        /// The parser's message, which shows the key and the line.
+        #[source]
+        source: Box<toml::de::Error>,
+    },
+    /// A value that cannot be meant.
+    #[error("'{key}' must be {expected}")]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// What it must be.
+        expected: &'static str,
+    },
+}
+
+impl Config {
+    /// Reads and checks a configuration file and makes its paths absolute or relative to the
+    /// current directory.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the file, the line and the key.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let mut config: Self = read_toml(path)?;
+        config.check(path)?;
+        let base = path.parent().unwrap_or(Path::new(""));
+        let paths =
+            [&mut config.data_dir, &mut config.keys_dir, &mut config.policy, &mut config.catalogue];
+        let keys = config.pseudonym_key.iter_mut().chain(config.store_key.iter_mut());
+        let sources = config.sources.iter_mut().map(|source| &mut source.path);
+        for path in paths.into_iter().chain(keys).chain(sources) {
+            *path = base.join(&*path);
+        }
+        Ok(config)
+    }
+
+    /// The file of the pseudonym key.
+    #[must_use]
+    pub fn pseudonym_key_path(&self) -> PathBuf {
+        self.pseudonym_key.clone().unwrap_or_else(|| self.keys_dir.join("pseudonym.key"))
+    }
+
+    /// The file of the key that seals the data.
+    #[must_use]
+    pub fn store_key_path(&self) -> PathBuf {
+        self.store_key.clone().unwrap_or_else(|| self.keys_dir.join("store.key"))
+    }
+
+    /// The first instant (Unix seconds) whose events are held out, if there is one.
+    #[must_use]
+    pub fn held_out_from_s(&self) -> Option<i64> {
+        self.events_before.as_deref().and_then(calendar::parse)
+    }
+
+    /// The end of the window in which both a plan and this configuration allow events.
+    #[must_use]
+    pub fn window_end_s(&self, plan_events_before_s: u64) -> i64 {
+        let plan = i64::try_from(plan_events_before_s).unwrap_or(i64::MAX);
+        self.held_out_from_s().map_or(plan, |own| own.min(plan))
+    }
+
+    fn check(&self, path: &Path) -> Result<(), ConfigError> {
+        let wrong = |key: &str, expected| {
+            Err(ConfigError::Value { path: path.into(), key: key.into(), expected })
+        };
+        if self.home.is_empty() {
+            return wrong("home", "the store's id, as the column home_store has it");
+        }
+        if self
+            .coordinator
+            .rsplit_once(':')
+            .is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err())
+        {
+            return wrong("coordinator", "an address like 'coordinator.example:7443'");
+        }
+        if self.events_before.is_some() && self.held_out_from_s().is_none() {
+            return wrong("events_before", "an instant in UTC like '2017-12-02T05:00:00Z'");
+        }
+        if self.event_sql.trim().is_empty() {
+            return wrong("event_sql", "a SQL SELECT over the sources");
+        }
+        if self.sources.is_empty() {
+            return wrong("sources", "at least one [[sources]] table");
+        }
+        for (position, source) in self.sources.iter().enumerate() {
+            let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+            let named = source.name.bytes().all(fits)
+                && source.name.bytes().next().is_some_and(|b| !b.is_ascii_digit());
+            let once = !self.sources[..position].iter().any(|other| other.name == source.name);
+            if !named || !once {
+                let key = format!("sources[{position}].name");
+                return wrong(&key, "used once, of a-z, 0-9 and '_', not beginning with a digit");
+            }
+        }
+        if !(0.0..=1.0).contains(&self.cleaning.quarantine_max_share) {
+            return wrong("cleaning.quarantine_max_share", "a share from 0 to 1");
+        }
+        let Cleaning { quantity_min, quantity_max, .. } = self.cleaning;
+        if !(quantity_min >= 0.0 && quantity_max > quantity_min && quantity_max <= 1e9) {
+            return wrong("cleaning.quantity_max", "above quantity_min and at most 1e9");
+        }
+        Ok(())
+    }
+}
+
+impl Explain for ConfigError {
+    fn place(&self) -> String {
+        match self {
+            Self::Read { path, .. } | Self::Parse { path, line: None, .. } => {
+                path.display().to_string()
+            }
+            Self::Parse { path, line: Some(line), .. } => {
+                format!("{}, line {line}", path.display())
+            }
+            Self::Value { path, key, .. } => format!("{}, key '{key}'", path.display()),
+        }
+    }
+
+    fn remedy(&self) -> String {
+        match self {
+            Self::Read { .. } => {
+                "give the file with --config, or make one with `client-agent init`".into()
+            }
+            Self::Parse { .. } | Self::Value { .. } => {
+                "correct the key; `client-agent init --print` shows every key with its meaning"
+                    .into()
+            }
+        }
+    }
+}
+
+/// Reads a TOML file into a type that denies unknown keys.
+pub(crate) fn read_toml<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
+    let text = fs::read_to_string(path)
+        .map_err(|source| ConfigError::Read { path: path.into(), source })?;
+    toml::from_str(&text).map_err(|source| ConfigError::Parse {
+        path: path.into(),
+        line: source.span().map(|span| text[..span.start].lines().count().max(1)),
+        source: Box::new(source),
+    })
+}
+
+fn default_data_dir() -> PathBuf {
+    "data".into()
+}
+
+fn default_keys_dir() -> PathBuf {
+    "keys".into()
+}
+
+fn default_policy() -> PathBuf {
+    "policy.toml".into()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const GOOD: &str = r#"
+agent = "store-367"
+federation = "demo"
+coordinator = "127.0.0.1:7443"
+home = "367"
+catalogue = "catalogue.csv"
+events_before = "2017-12-02T05:00:00Z"
+event_sql = "SELECT 1"
+
+[[sources]]
+name = "receipts"
+path = "receipts/*.csv"
+format = "csv"
+"#;
+
+    fn load(text: &str) -> Result<Config, ConfigError> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("agent.toml");
+        fs::write(&path, text).unwrap();
+        Config::load(&path)
+    }
+
+    #[test]
+    fn defaults_and_paths() {
+        let config = load(GOOD).unwrap();
+        assert!(config.store_key_path().ends_with("keys/store.key"));
+        assert!(config.sources[0].path.is_absolute());
+        assert_eq!(config.window_end_s(u64::MAX), 1_512_190_800);
+        assert_eq!(config.window_end_s(5), 5);
+        let again = toml::to_string(&config).unwrap();
+        assert_eq!(load(&again).unwrap(), config);
+    }
+
+    #[test]
+    fn a_typo_names_key_and_line() {
+        let error = load(&GOOD.replace("home =", "hom =")).unwrap_err();
+        assert!(error.to_string().contains("unknown field `hom`"), "{error}");
+        assert!(error.place().ends_with("agent.toml, line 5"), "{}", error.place());
+        let error = load(&GOOD.replace("format = \"csv\"", "format = \"xls\"")).unwrap_err();
+        assert!(error.to_string().contains("xls"), "{error}");
+        assert!(error.place().ends_with("line 13"), "{}", error.place());
+    }
+
+    #[test]
+    fn impossible_values_name_their_key() {
+        for (from, to, key) in [
+            ("127.0.0.1:7443", "nowhere", "coordinator"),
+            ("2017-12-02T05:00:00Z", "soon", "events_before"),
+            ("\"receipts\"", "\"my receipts\"", "sources[0].name"),
+            ("home = \"367\"", "home = \"\"", "home"),
+            ("SELECT 1", " ", "event_sql"),
+        ] {
+            let error = load(&GOOD.replace(from, to)).unwrap_err();
+            assert!(matches!(&error, ConfigError::Value { key: k, .. } if k == key), "{error}");
+        }
+        let error = load(&format!("{GOOD}\n[cleaning]\nquarantine_max_share = 2.0\n")).unwrap_err();
+        assert!(error.place().contains("quarantine_max_share"));
+    }
+}

@@ -1,0 +1,9 @@
+//! From events to what training and profiles need: per person, within a window.
+
+mod contributors;
+mod history;
+mod record;
+
+pub use contributors::Contributors;
+pub use history::{Features, HALF_LIFE_DAYS, ItemHabit};
+pub use record::{PersonRecord, Records, StoredEvent};

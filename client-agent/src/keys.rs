@@ -1,0 +1,220 @@
+//! Secret keys in files of their own: 32 random bytes, readable by their owner only.
+
+use std::{
+    fmt,
+    fs::{self, OpenOptions},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use zeroize::Zeroizing;
+
+use crate::error::Explain;
+
+/// 32 secret bytes; zeroized when dropped, never printed.
+pub struct Key(Zeroizing<[u8; 32]>);
+
+/// Why a key file could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// Not there or not readable.
+    #[error("the key file cannot be read")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        #[source]
+        source: io::Error,
+    },
+    /// Could not be written.
+    #[error("the key file cannot be created")]
+    Create {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        #[source]
+        source: io::Error,
+    },
+    /// Others than the owner may read it.
+    #[error("the key file can be read by others (mode {mode:03o})")]
+    Permissions {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Not 64 hexadecimal digits.
+    #[error("the key file does not hold 64 hexadecimal digits")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The operating system gave no randomness.
+    #[error("the operating system gives no randomness")]
+    Randomness {
+        /// The file that was to be made.
+        path: PathBuf,
+        /// What it says.
+        #[source]
+        source: getrandom::Error,
+    },
+}
+
+impl Key {
+    /// A key from its bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// Makes a new random key and writes it to `path`, which must not exist, with mode 0600.
+    ///
+    /// # Errors
+    /// [`KeyError`] when there is no randomness or the file exists or cannot be written.
+    pub fn create(path: &Path) -> Result<Self, KeyError> {
+        let mut bytes = Zeroizing::new([0u8; 32]);
+        getrandom::fill(bytes.as_mut())
+            .map_err(|source| KeyError::Randomness { path: path.into(), source })?;
+        let text = Zeroizing::new(format!("{}\n", hex::encode(bytes.as_ref())));
+        write_private(path, text.as_bytes())
+            .map_err(|source| KeyError::Create { path: path.into(), source })?;
+        Ok(Self(bytes))
+    }
+
+    /// Reads a key file and refuses one that others may read.
+    ///
+    /// # Errors
+    /// [`KeyError`] when it cannot be read, is open to others or malformed.
+    pub fn read(path: &Path) -> Result<Self, KeyError> {
+        let read = |source| KeyError::Read { path: path.into(), source };
+        let metadata = fs::metadata(path).map_err(read)?;
+        if let Some(mode) = open_to_others(&metadata) {
+            return Err(KeyError::Permissions { path: path.into(), mode });
+        }
+        let text = Zeroizing::new(fs::read_to_string(path).map_err(read)?);
+        let mut bytes = Zeroizing::new([0u8; 32]);
+        hex::decode_to_slice(text.trim(), bytes.as_mut())
+            .map_err(|_| KeyError::Malformed { path: path.into() })?;
+        Ok(Self(bytes))
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key(redacted)")
+    }
+}
+
+impl KeyError {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Read { path, .. }
+            | Self::Create { path, .. }
+            | Self::Permissions { path, .. }
+            | Self::Malformed { path }
+            | Self::Randomness { path, .. } => path,
+        }
+    }
+}
+
+impl Explain for KeyError {
+    fn place(&self) -> String {
+        self.path().display().to_string()
+    }
+
+    fn remedy(&self) -> String {
+        match self {
+            Self::Read { .. } => {
+                "make the agent's keys with `client-agent init`, or restore them from their backup"
+                    .into()
+            }
+            Self::Create { source, .. } if source.kind() == io::ErrorKind::AlreadyExists => {
+                "keep the key that is there: a new one would orphan all data made with the old one"
+                    .into()
+            }
+            Self::Create { .. } => "check the directory's owner and free space".into(),
+            Self::Permissions { path, .. } => format!("run: chmod 600 {}", path.display()),
+            Self::Malformed { .. } => "restore the file from its backup".into(),
+            Self::Randomness { .. } => "check the operating system's random generator".into(),
+        }
+    }
+}
+
+/// Writes a new file with mode 0600 and flushes it to the disk.
+///
+/// # Errors
+/// What the operating system says; `AlreadyExists` when the file is there.
+pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).inspect_err(|_| {
+        // A half-written key is worse than none.
+        let _ = fs::remove_file(path);
+    })
+}
+
+/// Makes `path` and its parents, for the owner only.
+///
+/// # Errors
+/// What the operating system says.
+pub fn create_private_dir(path: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
+}
+
+#[cfg(unix)]
+fn open_to_others(metadata: &fs::Metadata) -> Option<u32> {
+    let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o777;
+    (mode & 0o077 != 0).then_some(mode)
+}
+
+#[cfg(not(unix))]
+fn open_to_others(_: &fs::Metadata) -> Option<u32> {
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_key_survives_its_file_and_is_never_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.key");
+        let made = Key::create(&path).unwrap();
+        assert_eq!(Key::read(&path).unwrap().as_bytes(), made.as_bytes());
+        assert_ne!(made.as_bytes(), &[0; 32]);
+        assert!(matches!(Key::create(&path), Err(KeyError::Create { .. })));
+        assert_eq!(format!("{made:?}"), "Key(redacted)");
+    }
+
+    #[test]
+    fn open_or_broken_files_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.key");
+        assert!(matches!(Key::read(&path), Err(KeyError::Read { .. })));
+        write_private(&path, b"abc").unwrap();
+        assert!(matches!(Key::read(&path), Err(KeyError::Malformed { .. })));
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+            let error = Key::read(&path).unwrap_err();
+            assert!(matches!(error, KeyError::Permissions { mode: 0o644, .. }));
+            assert!(error.remedy().contains("chmod 600"));
+        }
+    }
+}

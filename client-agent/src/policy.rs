@@ -1,0 +1,346 @@
+//! What this agent admits: the store's own rules, which no coordinator can loosen.
+
+use std::path::{Path, PathBuf};
+
+use chorale_dp::{Rational, Rho, accountant::zcdp};
+use chorale_plan::{CohortRule, Derived, Mechanism, Policy, Refused, RoundSpec};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    config::{ConfigError, read_toml},
+    error::Explain,
+};
+
+/// The policy file. Every key is optional; what is absent has the cautious default shown.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PolicyFile {
+    /// Largest ε that one person may be exposed to over the federation's lifetime, at `delta`.
+    /// Default 1.
+    pub epsilon_max: f64,
+    /// The δ that goes with `epsilon_max`, as a fraction. Default `1/100000`.
+    pub delta: Rational,
+    /// Whether rounds without noise (ε = ∞) are allowed. Default false.
+    pub allow_unprotected: bool,
+    /// The tasks that may run. Default: all three of this version.
+    pub tasks: Vec<String>,
+    /// Longest vector, in coordinates. Default 4,000,000.
+    pub coordinates_max: u32,
+    /// Most rounds of one plan. Default 64.
+    pub rounds_max: u32,
+    /// Largest cap on persons at one agent that a plan may declare. Default 100,000.
+    pub persons_max: u32,
+    /// Smallest T_min. Default 10.
+    pub survivors_min: u32,
+    /// Smallest share of agents that a plan must assume corrupt, in thousandths. Default 100.
+    pub corrupt_per_mille_min: u32,
+    /// Fewest agents enrolled in the federation, and fewest in a roster. Default 10.
+    pub roster_min: u32,
+}
+
+/// A policy as it was read from its file, with its budget worked out.
+#[derive(Clone, Debug)]
+pub struct StorePolicy {
+    file: PolicyFile,
+    path: PathBuf,
+    cap: Rho,
+}
+
+/// Why a policy file was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyError {
+    /// Not readable, not TOML or with a key that does not exist.
+    #[error(transparent)]
+    File(#[from] ConfigError),
+    /// A value that cannot be meant.
+    #[error("'{key}' must be {expected}")]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: &'static str,
+        /// What it must be.
+        expected: &'static str,
+    },
+}
+
+/// A roster with fewer agents than the policy demands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the roster has {agents} agents; this agent's policy demands {roster_min}")]
+pub struct SmallRoster {
+    /// Agents in the roster.
+    pub agents: u32,
+    /// The policy's floor.
+    pub roster_min: u32,
+}
+
+impl Default for PolicyFile {
+    fn default() -> Self {
+        Self {
+            epsilon_max: 1.0,
+            // The denominator is not zero.
+            delta: Rational::new(1, 100_000).expect("a fraction"),
+            allow_unprotected: false,
+            tasks: ["popularity", "cooccurrence", "matrix-factorisation"]
+                .map(String::from)
+                .to_vec(),
+            coordinates_max: 4_000_000,
+            rounds_max: 64,
+            persons_max: 100_000,
+            survivors_min: 10,
+            corrupt_per_mille_min: 100,
+            roster_min: 10,
+        }
+    }
+}
+
+impl StorePolicy {
+    /// Reads and checks a policy file.
+    ///
+    /// # Errors
+    /// [`PolicyError`] names the file, the line and the key.
+    pub fn load(path: &Path) -> Result<Self, PolicyError> {
+        Self::new(read_toml(path)?, path)
+    }
+
+    /// Checks `file`, which was read from `path`.
+    ///
+    /// # Errors
+    /// [`PolicyError::Value`] names the key.
+    pub fn new(file: PolicyFile, path: &Path) -> Result<Self, PolicyError> {
+        let wrong = |key, expected| Err(PolicyError::Value { path: path.into(), key, expected });
+        if !(file.epsilon_max > 0.0 && file.epsilon_max <= 100.0) {
+            return wrong("epsilon_max", "above 0 and at most 100");
+        }
+        let largest = Rational::new(1, 100).unwrap_or_else(Rational::zero);
+        let smallest = Rational::new(1, 10_000_000_000u64).unwrap_or_else(Rational::one);
+        if file.delta < smallest || file.delta > largest {
+            return wrong("delta", "a fraction from 1/10000000000 to 1/100, such as '1/100000'");
+        }
+        if file.corrupt_per_mille_min > 333 {
+            return wrong("corrupt_per_mille_min", "0 to 333 thousandths");
+        }
+        if file.survivors_min < 4 || file.roster_min < 4 {
+            return wrong("survivors_min and roster_min", "at least 4");
+        }
+        let delta = file.delta.to_f64_down();
+        let rho = zcdp::rho(file.epsilon_max, delta);
+        Ok(Self { file, path: path.into(), cap: rho })
+    }
+
+    /// The rules.
+    #[must_use]
+    pub fn rules(&self) -> &PolicyFile {
+        &self.file
+    }
+
+    /// The file they stand in.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The budget of a federation's lifetime: the largest ρ found whose ε at the policy's δ is at
+    /// most `epsilon_max`.
+    #[must_use]
+    pub fn cap(&self) -> &Rho {
+        &self.cap
+    }
+
+    /// Judges a roster before its keys are used.
+    ///
+    /// # Errors
+    /// [`SmallRoster`].
+    pub fn admits_roster(&self, agents: u32) -> Result<(), SmallRoster> {
+        let roster_min = self.file.roster_min;
+        if agents < roster_min { Err(SmallRoster { agents, roster_min }) } else { Ok(()) }
+    }
+
+    /// The first rule that forbids the round, as text.
+    fn forbids(&self, spec: &RoundSpec, derived: &Derived) -> Option<String> {
+        let rules = &self.file;
+        let plan = &spec.plan;
+        let CohortRule { enrolled, corrupt, survivors_min } = plan.cohort;
+        let above = |what: &str, asked: u32, key: &str, allowed: u32| {
+            (asked > allowed).then(|| format!("{what} is {asked}; {key} allows at most {allowed}"))
+        };
+        let below = |what: &str, asked: u32, key: &str, needed: u32| {
+            (asked < needed).then(|| format!("{what} is {asked}; {key} demands at least {needed}"))
+        };
+        let corrupt_min = CohortRule::corrupt_of(enrolled, rules.corrupt_per_mille_min);
+        self.forbids_task(spec)
+            .or_else(|| self.forbids_cost(spec, derived))
+            .or_else(|| above("rounds", plan.rounds, "rounds_max", rules.rounds_max))
+            .or_else(|| {
+                let asked = spec.shape.coordinates;
+                above("the vector's length", asked, "coordinates_max", rules.coordinates_max)
+            })
+            .or_else(|| above("persons_max", plan.persons_max, "persons_max", rules.persons_max))
+            .or_else(|| below("enrolled agents", enrolled, "roster_min", rules.roster_min))
+            .or_else(|| below("survivors_min", survivors_min, "survivors_min", rules.survivors_min))
+            .or_else(|| {
+                below("agents assumed corrupt", corrupt, "corrupt_per_mille_min", corrupt_min)
+            })
+    }
+
+    fn forbids_task(&self, spec: &RoundSpec) -> Option<String> {
+        let name = &spec.plan.task.name;
+        let allowed = &self.file.tasks;
+        (!allowed.contains(name))
+            .then(|| format!("task '{name}' is not among tasks = [{}]", allowed.join(", ")))
+    }
+
+    /// A plan must fit the budget as a whole: half a plan would spend and train nothing.
+    fn forbids_cost(&self, spec: &RoundSpec, derived: &Derived) -> Option<String> {
+        match (&spec.plan.mechanism, &derived.rho) {
+            (Mechanism::Unprotected, _) if self.file.allow_unprotected => None,
+            (Mechanism::Unprotected, _) => {
+                Some("the plan adds no noise (ε = ∞) and allow_unprotected is false".into())
+            }
+            (Mechanism::DiscreteGaussian { .. }, None) => {
+                Some("the cost of the round is unknown".into())
+            }
+            (Mechanism::DiscreteGaussian { .. }, Some(rho)) => {
+                let rounds = Rational::from_integer(spec.plan.rounds);
+                let whole = &rounds * rho.as_rational();
+                (whole > *self.cap.as_rational()).then(|| {
+                    format!(
+                        "all {} rounds cost ρ = {:.6}; epsilon_max = {} at delta = {} allows {:.6}",
+                        spec.plan.rounds,
+                        whole.to_f64_up(),
+                        self.file.epsilon_max,
+                        self.file.delta,
+                        self.cap.as_rational().to_f64_down()
+                    )
+                })
+            }
+        }
+    }
+}
+
+impl Policy for StorePolicy {
+    fn admits(&self, spec: &RoundSpec, derived: &Derived) -> Result<(), Refused> {
+        match self.forbids(spec, derived) {
+            None => Ok(()),
+            Some(rule) => Err(Refused { round: spec.round, plan: spec.plan.name.clone(), rule }),
+        }
+    }
+}
+
+impl Explain for PolicyError {
+    fn place(&self) -> String {
+        match self {
+            Self::File(file) => file.place(),
+            Self::Value { path, key, .. } => format!("{}, key '{key}'", path.display()),
+        }
+    }
+
+    fn remedy(&self) -> String {
+        "correct the policy; `client-agent init --print` shows every key with its meaning".into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use chorale_plan::{Parameters, Plan, Shape, TaskSpec};
+    use chorale_wire::{Digest, Epoch, FederationId, RoundNumber};
+
+    use super::*;
+
+    pub(crate) fn spec() -> RoundSpec {
+        RoundSpec {
+            federation: FederationId::new("demo").unwrap(),
+            epoch: Epoch(1),
+            round: RoundNumber(7),
+            key_index: 0,
+            step: 0,
+            plan: Plan {
+                name: "taste".into(),
+                task: TaskSpec { name: "popularity".into(), parameters: Parameters::default() },
+                rounds: 1,
+                mechanism: Mechanism::DiscreteGaussian {
+                    // Δ = 2^16, so that ρ = 2^32 / (2·2^36) = 1/32.
+                    sigma_squared: Rational::from_integer(1u64 << 36),
+                },
+                scale_bits: 16,
+                persons_max: 256,
+                cohort: CohortRule { enrolled: 12, corrupt: 2, survivors_min: 10 },
+                catalogue: Digest::plain(b"catalogue"),
+                events_before_s: 0,
+            },
+            shape: Shape { coordinates: 451, clip: Rational::one() },
+            model: Digest::plain(b"model"),
+            ready_within_ms: 1,
+            upload_within_ms: 1,
+        }
+    }
+
+    fn refusal(policy: &PolicyFile, spec: &RoundSpec) -> Option<String> {
+        let policy = StorePolicy::new(policy.clone(), Path::new("policy.toml")).unwrap();
+        let derived = spec.derive(12).unwrap();
+        policy.admits(spec, &derived).err().map(|refused| refused.to_string())
+    }
+
+    #[test]
+    fn a_modest_plan_is_admitted() {
+        assert_eq!(refusal(&PolicyFile::default(), &spec()), None);
+    }
+
+    #[test]
+    fn each_rule_refuses_and_says_why() {
+        let strict = PolicyFile::default;
+        let cases: [(PolicyFile, &str); 8] = [
+            (PolicyFile { tasks: vec!["cooccurrence".into()], ..strict() }, "task 'popularity'"),
+            (PolicyFile { epsilon_max: 0.5, ..strict() }, "epsilon_max = 0.5"),
+            (PolicyFile { coordinates_max: 450, ..strict() }, "coordinates_max allows at most 450"),
+            (PolicyFile { persons_max: 255, ..strict() }, "persons_max allows at most 255"),
+            (PolicyFile { survivors_min: 11, ..strict() }, "survivors_min demands at least 11"),
+            (PolicyFile { corrupt_per_mille_min: 200, ..strict() }, "demands at least 3"),
+            (PolicyFile { roster_min: 13, ..strict() }, "roster_min demands at least 13"),
+            (PolicyFile { rounds_max: 0, ..strict() }, "rounds_max allows at most 0"),
+        ];
+        for (policy, words) in cases {
+            let text = refusal(&policy, &spec()).unwrap();
+            assert!(text.starts_with("this agent's policy refuses round 7"), "{text}");
+            assert!(text.contains(words), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_whole_plan_must_fit_the_budget() {
+        let mut long = spec();
+        long.plan.rounds = 2;
+        assert!(refusal(&PolicyFile::default(), &long).is_some());
+    }
+
+    #[test]
+    fn noise_may_only_be_missing_where_the_store_says_so() {
+        let mut bare = spec();
+        bare.plan.mechanism = Mechanism::Unprotected;
+        let text = refusal(&PolicyFile::default(), &bare).unwrap();
+        assert!(text.contains("allow_unprotected is false"), "{text}");
+        let open = PolicyFile { allow_unprotected: true, ..PolicyFile::default() };
+        assert_eq!(refusal(&open, &bare), None);
+    }
+
+    #[test]
+    fn the_file_is_strict() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("policy.toml");
+        let load = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            StorePolicy::load(&path)
+        };
+        assert_eq!(load("").unwrap().rules(), &PolicyFile::default());
+        let error = load("epsilon_max = 2.0\nepsilom_max = 1.0\n").unwrap_err();
+        assert!(error.to_string().contains("epsilom_max"), "{error}");
+        assert!(error.place().ends_with("line 2"));
+        assert!(load("epsilon_max = 0.0").is_err());
+        assert!(load("delta = \"1/2\"").is_err());
+        assert!(load("delta = \"nothing\"").is_err());
+        let cap = load("epsilon_max = 8.0").unwrap();
+        assert!(cap.cap() > load("epsilon_max = 1.0").unwrap().cap());
+        assert_eq!(cap.admits_roster(9), Err(SmallRoster { agents: 9, roster_min: 10 }));
+    }
+}

@@ -1,0 +1,84 @@
+//! Profiles and recommendations: the person's own history, which never leaves, blended with the
+//! global model, which everybody's noisy sums made.
+
+mod person;
+mod recommend;
+mod taste;
+
+use std::collections::BTreeMap;
+
+use chorale_task::Catalogue;
+
+pub use person::{CategoryInterest, Habit, ItemInterest, Profile, Rhythm};
+pub use recommend::{Reason, Recommendation, Recommendations};
+pub use taste::{Source, Taste, TasteError};
+
+use crate::{
+    config::Config,
+    error::Failure,
+    store::{Ingest, Store},
+};
+
+/// Everything that answers questions about persons: the ingested events, the current model and
+/// the catalogue, loaded together so that they fit each other.
+pub struct Serving {
+    catalogue: Catalogue,
+    ingest: Ingest,
+    taste: Taste,
+}
+
+impl Serving {
+    /// Loads what serving needs. It works before any round: then without a global model.
+    ///
+    /// # Errors
+    /// When nothing was ingested, the store cannot be read, or the model does not fit the
+    /// catalogue.
+    pub fn load(config: &Config, catalogue: Catalogue, store: &Store) -> Result<Self, Failure> {
+        let ingest = store.require_served(&catalogue.digest(), config)?;
+        let model = store.model()?;
+        let taste = Taste::new(&catalogue, &ingest.bought_by, model.as_ref())?;
+        Ok(Self { catalogue, ingest, taste })
+    }
+
+    /// The catalogue.
+    #[must_use]
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.catalogue
+    }
+
+    /// What knows about tastes: local popularity and the global model.
+    #[must_use]
+    pub fn taste(&self) -> &Taste {
+        &self.taste
+    }
+
+    /// The instant that answers are given for, Unix seconds: the end of the served window, or the
+    /// last event where the window is open.
+    #[must_use]
+    pub fn as_of_s(&self) -> i64 {
+        match self.ingest.window_end_s {
+            i64::MAX => self.ingest.last_event_s,
+            end => end,
+        }
+    }
+
+    /// End of the served window, Unix seconds, exclusive.
+    #[must_use]
+    pub fn window_end_s(&self) -> i64 {
+        self.ingest.window_end_s
+    }
+}
+
+/// Makes the profiles of all persons with the current model and stores them sealed; returns how
+/// many. To be called after an ingest and whenever a new model was saved.
+///
+/// # Errors
+/// As [`Serving::load`], or when the disk is full; then the profiles before stay.
+pub fn refresh(config: &Config, catalogue: Catalogue, store: &Store) -> Result<usize, Failure> {
+    let serving = Serving::load(config, catalogue, store)?;
+    let records = store.persons()?;
+    let profiles: BTreeMap<_, _> =
+        records.iter().map(|(who, record)| (*who, Profile::of(record, &serving))).collect();
+    store.replace_profiles(&profiles)?;
+    Ok(profiles.len())
+}
