@@ -10,6 +10,7 @@
 //! states, in memory only; dropping a state wipes them. Whatever happens in a round, its secrets
 //! were moved out of [`EpochKeys`] when it opened, so no round can be run twice.
 
+mod action;
 mod advertise;
 mod commit;
 mod deal;
@@ -22,15 +23,17 @@ mod open;
 mod result;
 mod reveal;
 mod roster;
+mod state;
 mod survivors;
 
+pub use action::{Action, RoundEnd};
 pub use advertise::{AdvertiseError, Advertised, Advertising};
 pub use commit::{AwaitingCommit, CommitError, Committed};
 pub use deal::{Dealt, DealtOutcome, SharesError};
 pub use fault::{Blame, Fault};
 pub use identity::{Identity, Kept};
 pub use keys::{EpochKeys, OpenError};
-pub use machine::{Action, Machine, RoundEnd};
+pub use machine::Machine;
 pub use masked::{Masked, MaskedError};
 pub use open::{ReadyError, RoundOpened};
 pub use result::{EndError, Outcome};

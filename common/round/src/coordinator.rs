@@ -9,6 +9,7 @@
 //! A bad message never stops a round: it is dropped and reported as [`Action::Fault`].
 
 mod accept;
+mod action;
 mod advertise;
 mod agree;
 mod collect;
@@ -16,16 +17,20 @@ mod conclude;
 mod config;
 mod contribution;
 mod deal;
+mod desk;
 mod fault;
 mod gather;
+mod in_round;
 mod machine;
 mod peers;
 mod reveal;
 mod roster;
 mod setup;
+mod stage;
 mod unmask;
 
+pub use action::{Action, Completed};
 pub use config::{CoordinatorConfig, Timeouts};
 pub use contribution::{ContributionError, ReceivedContribution, Receiving};
 pub use fault::{EnvelopesError, Fault, FaultKind, OpenEpochError, OpenRoundError, RevealError};
-pub use machine::{Action, Completed, Machine};
+pub use machine::Machine;

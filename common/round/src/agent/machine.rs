@@ -2,115 +2,30 @@
 
 use std::sync::Arc;
 
-use chorale_plan::{Derived, RoundSpec};
-use chorale_secagg::PairwiseTicket;
+use chorale_plan::RoundSpec;
 use chorale_wire::{
     Digest, Epoch, RoundNumber, SessionId, Signed, SignedBytes, ToAgent, ToCoordinator,
     message::{
-        Abort, AbortCause, Commit, EpochOpen, Hello, MaskedHeader, Reason, Refusal, RefusalCode,
-        Roster, RosterCertificate, RoundResult, ShareEnvelope, SurvivorCertificate, Survivors,
+        Abort, Commit, EpochOpen, Hello, MaskedHeader, Refusal, RefusalCode, Roster,
+        RosterCertificate, RoundResult, ShareEnvelope, SurvivorCertificate, Survivors,
     },
 };
 use rand_core::CryptoRng;
 
 use super::{
-    advertise::{Advertised, Advertising},
-    commit::{AwaitingCommit, Committed},
-    deal::{Dealt, DealtOutcome},
+    action::{Action, RoundEnd},
+    advertise::Advertising,
+    deal::DealtOutcome,
     fault::Fault,
     identity::{Identity, Kept},
-    keys::EpochKeys,
-    masked::Masked,
-    open::{Party, ReadyError, RoundOpened},
-    result::{Outcome, check_abort, check_other},
-    reveal::Revealed,
-    roster::RosterVoted,
-    survivors::SurvivorVoted,
+    open::ReadyError,
+    result::{check_abort, check_other},
+    state::{RoundState, Running, State, Transition, foreign, step},
 };
 
 /// Time in milliseconds that an agent gives votes and reveals beyond the spec's own times. When it
 /// is over, the round's secrets are wiped: a coordinator that stalls gets nothing.
 const AGREEMENT_WITHIN_MS: u64 = 180_000;
-
-/// What the driver must do, in this order.
-#[derive(Debug)]
-pub enum Action {
-    /// Send a message. If the connection breaks first, the coordinator asks again.
-    Send(ToCoordinator),
-    /// Judge the spec and train; then call [`Machine::ready`] or [`Machine::refuse`].
-    Train {
-        /// The verified spec.
-        spec: Arc<RoundSpec>,
-        /// Payload digest of the signed spec.
-        spec_digest: Digest,
-        /// What follows from the spec.
-        derived: Arc<Derived>,
-        /// Agents in the roster.
-        agents: usize,
-    },
-    /// Take the vector through the gate with this ticket, then call [`Machine::masked`] and
-    /// upload; or call [`Machine::refuse`].
-    Contribute {
-        /// The right to mask one vector in the round's session.
-        ticket: PairwiseTicket,
-        /// The verified spec.
-        spec: Arc<RoundSpec>,
-        /// What follows from the spec.
-        derived: Arc<Derived>,
-        /// The session.
-        session: SessionId,
-    },
-    /// The epoch's keys are in place.
-    EpochReady {
-        /// The epoch.
-        epoch: Epoch,
-        /// Agents in the roster.
-        agents: usize,
-        /// Rounds whose keys are prepared.
-        rounds: usize,
-    },
-    /// The epoch's keys are gone, or never came to be.
-    EpochLost {
-        /// The epoch.
-        epoch: Epoch,
-        /// Why.
-        reason: String,
-    },
-    /// The round is complete; the new model follows on its own stream.
-    RoundDone(Outcome),
-    /// The round ended without a result for this agent; its secrets are wiped.
-    RoundAborted {
-        /// The round.
-        round: RoundNumber,
-        /// What ended it.
-        end: RoundEnd,
-        /// Why, for people.
-        reason: String,
-    },
-    /// Nothing to do; for people to read what for.
-    Waiting {
-        /// What the coordinator waits for.
-        what: Reason,
-    },
-    /// All rounds of the programme are done.
-    Finished {
-        /// The last round.
-        round: RoundNumber,
-        /// Digest of the final model.
-        model: Digest,
-    },
-}
-
-/// What ends a round without a result.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RoundEnd {
-    /// The coordinator aborted it.
-    Aborted(AbortCause),
-    /// The agent's own deadline passed.
-    Deadline,
-    /// A newer round or epoch began, or the epoch was voided.
-    Superseded,
-}
 
 /// The agent's side of the protocol. See [`super`] for the states.
 #[derive(Debug)]
@@ -123,32 +38,6 @@ pub struct Machine {
     refusal: Option<(Digest, Signed<Refusal>)>,
     /// The session of the last result, to tell a repetition.
     last_result: Option<SessionId>,
-}
-
-#[derive(Debug)]
-enum State {
-    Idle,
-    Advertised(Advertised),
-    RosterVoted(RosterVoted),
-    Dealt(Dealt),
-    Keyed(Box<EpochKeys>, Option<Running>),
-}
-
-/// A round in progress.
-#[derive(Debug)]
-struct Running {
-    state: RoundState,
-    deadline_ms: u64,
-}
-
-#[derive(Debug)]
-enum RoundState {
-    Opened(RoundOpened),
-    AwaitingCommit(AwaitingCommit),
-    Committed(Committed),
-    Masked(Masked),
-    SurvivorVoted(SurvivorVoted),
-    Revealed(Revealed),
 }
 
 impl Machine {
@@ -689,79 +578,5 @@ impl Machine {
         };
         *running = Some(Running { state, deadline_ms });
         result
-    }
-}
-
-/// The next state and what came out of it, or the state as it was and the fault; `None` when the
-/// state does not know the message at all.
-type Transition<T> = Result<(RoundState, T), Box<(RoundState, Option<Fault>)>>;
-
-fn foreign<T>(state: RoundState) -> Transition<T> {
-    Err(Box::new((state, None)))
-}
-
-fn step<S, N, T, E: Into<Fault>>(
-    result: Result<(N, T), Kept<S, E>>,
-    next: impl FnOnce(N) -> RoundState,
-    back: impl FnOnce(S) -> RoundState,
-) -> Transition<T> {
-    match result {
-        Ok((state, value)) => Ok((next(state), value)),
-        Err(Kept { state, error }) => Err(Box::new((back(*state), Some(error.into())))),
-    }
-}
-
-impl State {
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Idle => "without an epoch",
-            Self::Advertised(_) => "waiting for the roster",
-            Self::RosterVoted(_) => "waiting for all votes on the roster",
-            Self::Dealt(_) => "waiting for the other agents' shares",
-            Self::Keyed(_, None) => "between rounds",
-            Self::Keyed(_, Some(running)) => running.state.name(),
-        }
-    }
-}
-
-impl RoundState {
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Opened(_) => "training",
-            Self::AwaitingCommit(_) => "waiting for the cohort",
-            Self::Committed(_) => "masking its vector",
-            Self::Masked(_) => "waiting for the survivors",
-            Self::SurvivorVoted(_) => "waiting for the survivors' votes",
-            Self::Revealed(_) => "waiting for the result",
-        }
-    }
-
-    fn party(&self) -> &Party {
-        match self {
-            Self::Opened(state) => &state.party,
-            Self::AwaitingCommit(state) => &state.party,
-            Self::Committed(state) => &state.party,
-            Self::Masked(state) => &state.party,
-            Self::SurvivorVoted(state) => &state.party,
-            Self::Revealed(state) => &state.party,
-        }
-    }
-
-    fn locked(&self) -> Option<&super::commit::Locked> {
-        match self {
-            Self::Opened(_) | Self::AwaitingCommit(_) => None,
-            Self::Committed(state) => Some(&state.locked),
-            Self::Masked(state) => Some(&state.locked),
-            Self::SurvivorVoted(state) => Some(&state.locked),
-            Self::Revealed(state) => Some(&state.locked),
-        }
-    }
-
-    fn session(&self) -> Option<SessionId> {
-        self.locked().map(|locked| locked.session)
-    }
-
-    fn commit(&self) -> Option<Digest> {
-        self.locked().map(|locked| locked.commit)
     }
 }

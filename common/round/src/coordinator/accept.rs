@@ -11,9 +11,7 @@ use chorale_wire::{
 };
 
 use super::{
-    fault::FaultKind,
-    machine::{Action, Desk, EpochState, Stage},
-    setup::Setup,
+    action::Action, desk::Desk, fault::FaultKind, in_round::EpochState, setup::Setup, stage::Stage,
 };
 use crate::roster::VerifiedRoster;
 

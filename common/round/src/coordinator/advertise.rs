@@ -7,12 +7,7 @@ use chorale_wire::{
     message::{Advert, EpochOpen, Roster},
 };
 
-use super::{
-    fault::FaultKind,
-    machine::{Desk, Stage},
-    roster::RosterVoting,
-    setup::Setup,
-};
+use super::{desk::Desk, fault::FaultKind, roster::RosterVoting, setup::Setup, stage::Stage};
 use crate::roster::{RosterError, VerifiedRoster, check_advert};
 
 /// Adverts are coming in.

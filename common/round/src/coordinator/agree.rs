@@ -8,10 +8,8 @@ use chorale_wire::{
 };
 
 use super::{
-    collect::MaskedSum,
-    fault::FaultKind,
-    machine::{Desk, InRound, Stage},
-    reveal::Revealing,
+    collect::MaskedSum, desk::Desk, fault::FaultKind, in_round::InRound, reveal::Revealing,
+    stage::Stage,
 };
 use crate::certificate::check_survivor_vote;
 

@@ -9,10 +9,13 @@ use chorale_wire::{
 };
 
 use super::{
+    action::Action,
     agree::Agreeing,
     contribution::{ContributionError, ReceivedContribution, Receiving},
+    desk::Desk,
     fault::FaultKind,
-    machine::{Action, Desk, InRound, Stage},
+    in_round::InRound,
+    stage::Stage,
 };
 
 /// Masked vectors are coming in. Each is added to the sum at once and not kept: whoever arrives

@@ -5,7 +5,12 @@ use chorale_wire::{
     message::{RoundResult, SurvivorVote},
 };
 
-use super::machine::{Action, Completed, Desk, InRound, Stage};
+use super::{
+    action::{Action, Completed},
+    desk::Desk,
+    in_round::InRound,
+    stage::Stage,
+};
 
 /// The driver has the totals; [`super::Machine::conclude`] is awaited.
 #[derive(Debug)]

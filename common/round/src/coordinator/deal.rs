@@ -9,9 +9,10 @@ use chorale_wire::{
 
 use super::{
     accept::Accepting,
+    desk::Desk,
     fault::{EnvelopesError, FaultKind},
-    machine::{Desk, Stage},
     setup::Setup,
+    stage::Stage,
 };
 use crate::roster::VerifiedRoster;
 

@@ -9,8 +9,10 @@ use chorale_wire::{
 
 use super::{
     collect::Collecting,
+    desk::Desk,
     fault::FaultKind,
-    machine::{Desk, EpochState, InRound, Stage},
+    in_round::{EpochState, InRound},
+    stage::Stage,
 };
 use crate::context::Context;
 

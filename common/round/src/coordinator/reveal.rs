@@ -11,8 +11,10 @@ use chorale_wire::{
 use super::{
     collect::MaskedSum,
     conclude::Concluding,
+    desk::Desk,
     fault::{FaultKind, RevealError},
-    machine::{Desk, InRound, Stage},
+    in_round::InRound,
+    stage::Stage,
     unmask::unmask,
 };
 

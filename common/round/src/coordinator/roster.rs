@@ -7,12 +7,7 @@ use chorale_wire::{
     message::{Roster, RosterCertificate, RosterVote},
 };
 
-use super::{
-    deal::Dealing,
-    fault::FaultKind,
-    machine::{Desk, Stage},
-    setup::Setup,
-};
+use super::{deal::Dealing, desk::Desk, fault::FaultKind, setup::Setup, stage::Stage};
 use crate::{
     certificate::{check_roster_certificate, check_roster_vote},
     roster::VerifiedRoster,

@@ -7,10 +7,7 @@ use chorale_wire::{
     message::{EpochOpen, Reason},
 };
 
-use super::{
-    advertise::Advertising,
-    machine::{Action, Desk, Stage},
-};
+use super::{action::Action, advertise::Advertising, desk::Desk, stage::Stage};
 use crate::roster::Expectation;
 
 /// Most restarts of an epoch's setup. Each gives whoever can make a restart happen one more draw

@@ -1,0 +1,92 @@
+//! What the agent's driver is asked to do.
+
+use std::sync::Arc;
+
+use chorale_plan::{Derived, RoundSpec};
+use chorale_secagg::PairwiseTicket;
+use chorale_wire::{
+    Digest, Epoch, RoundNumber, SessionId, ToCoordinator,
+    message::{AbortCause, Reason},
+};
+
+use super::result::Outcome;
+
+/// What the driver must do, in this order.
+#[derive(Debug)]
+pub enum Action {
+    /// Send a message. If the connection breaks first, the coordinator asks again.
+    Send(ToCoordinator),
+    /// Judge the spec and train; then call [`Machine::ready`] or [`Machine::refuse`].
+    Train {
+        /// The verified spec.
+        spec: Arc<RoundSpec>,
+        /// Payload digest of the signed spec.
+        spec_digest: Digest,
+        /// What follows from the spec.
+        derived: Arc<Derived>,
+        /// Agents in the roster.
+        agents: usize,
+    },
+    /// Take the vector through the gate with this ticket, then call [`Machine::masked`] and
+    /// upload; or call [`Machine::refuse`].
+    Contribute {
+        /// The right to mask one vector in the round's session.
+        ticket: PairwiseTicket,
+        /// The verified spec.
+        spec: Arc<RoundSpec>,
+        /// What follows from the spec.
+        derived: Arc<Derived>,
+        /// The session.
+        session: SessionId,
+    },
+    /// The epoch's keys are in place.
+    EpochReady {
+        /// The epoch.
+        epoch: Epoch,
+        /// Agents in the roster.
+        agents: usize,
+        /// Rounds whose keys are prepared.
+        rounds: usize,
+    },
+    /// The epoch's keys are gone, or never came to be.
+    EpochLost {
+        /// The epoch.
+        epoch: Epoch,
+        /// Why.
+        reason: String,
+    },
+    /// The round is complete; the new model follows on its own stream.
+    RoundDone(Outcome),
+    /// The round ended without a result for this agent; its secrets are wiped.
+    RoundAborted {
+        /// The round.
+        round: RoundNumber,
+        /// What ended it.
+        end: RoundEnd,
+        /// Why, for people.
+        reason: String,
+    },
+    /// Nothing to do; for people to read what for.
+    Waiting {
+        /// What the coordinator waits for.
+        what: Reason,
+    },
+    /// All rounds of the programme are done.
+    Finished {
+        /// The last round.
+        round: RoundNumber,
+        /// Digest of the final model.
+        model: Digest,
+    },
+}
+
+/// What ends a round without a result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RoundEnd {
+    /// The coordinator aborted it.
+    Aborted(AbortCause),
+    /// The agent's own deadline passed.
+    Deadline,
+    /// A newer round or epoch began, or the epoch was voided.
+    Superseded,
+}

@@ -1,0 +1,118 @@
+//! What the coordinator's driver is asked to do.
+
+use chorale_wire::{
+    AgentId, Digest, Epoch, RoundNumber, SessionId, Signed, SlotSet, ToAgent,
+    message::{AbortCause, Reason, RefusalCode, SurvivorVote},
+};
+
+use super::fault::Fault;
+
+/// What the driver must do, in this order.
+#[derive(Debug)]
+pub enum Action {
+    /// Send a message. It may get lost with the connection: what matters is sent again when the
+    /// agent says hello.
+    Send(AgentId, ToAgent),
+    /// An attempt to set up an epoch uses this number. Store it durably before carrying out the
+    /// actions that follow, so that no epoch number is ever used twice.
+    EpochStarted {
+        /// The number.
+        epoch: Epoch,
+    },
+    /// An epoch is ready for rounds.
+    EpochReady {
+        /// The epoch.
+        epoch: Epoch,
+        /// Its agents in slot order.
+        agents: Vec<AgentId>,
+        /// Digest of the roster.
+        roster: Digest,
+        /// Digest of the roster and all nonces; sessions bind it.
+        graph_seed: Digest,
+        /// Invited agents that are not in it, and why.
+        excluded: Vec<(AgentId, String)>,
+    },
+    /// No epoch could be set up.
+    EpochFailed {
+        /// The last number tried; `Epoch(0)` when none was.
+        epoch: Epoch,
+        /// Why.
+        reason: String,
+        /// Agents that were left out, and why.
+        blamed: Vec<(AgentId, String)>,
+    },
+    /// An agent does not take part in the round.
+    Refused {
+        /// The agent.
+        agent: AgentId,
+        /// The round.
+        round: RoundNumber,
+        /// What kind of refusal.
+        code: RefusalCode,
+        /// The agent's words.
+        reason: Reason,
+    },
+    /// The cohort is fixed.
+    CohortFixed {
+        /// The round.
+        round: RoundNumber,
+        /// Agents in the cohort.
+        agents: Vec<AgentId>,
+    },
+    /// The totals are known. Update model and ledger, then call [`Machine::conclude`].
+    RoundComplete(Box<Completed>),
+    /// The round ended without a result.
+    RoundAborted {
+        /// The round.
+        round: RoundNumber,
+        /// Why.
+        cause: AbortCause,
+        /// Why, for people.
+        reason: String,
+        /// Agents to blame, where they are known, and for what.
+        blamed: Vec<(AgentId, String)>,
+        /// Whether a certificate left the coordinator, so that shares may be known.
+        unmask_started: bool,
+    },
+    /// A message was dropped.
+    Fault(Fault),
+}
+
+/// A completed round.
+#[derive(Clone, PartialEq)]
+pub struct Completed {
+    /// The session.
+    pub session: SessionId,
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The round.
+    pub round: RoundNumber,
+    /// Payload digest of the signed round spec.
+    pub spec: Digest,
+    /// Digest of session, cohort, survivors, vectors and votes.
+    pub transcript: Digest,
+    /// Agents whose masks were in play.
+    pub cohort: SlotSet,
+    /// Agents whose vectors are in the totals.
+    pub survivors: SlotSet,
+    /// The survivors by name, in slot order.
+    pub agents: Vec<AgentId>,
+    /// Plain SHA-256 of each survivor's packed vector, in slot order.
+    pub vector_digests: Vec<Digest>,
+    /// The survivors' votes, in slot order.
+    pub votes: Vec<Signed<SurvivorVote>>,
+    /// The sum of the survivors' vectors in lattice units, noise included.
+    pub totals: Vec<i64>,
+}
+
+impl std::fmt::Debug for Completed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Completed")
+            .field("round", &self.round)
+            .field("session", &self.session)
+            .field("cohort", &self.cohort)
+            .field("survivors", &self.survivors)
+            .field("coordinates", &self.totals.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,55 @@
+//! What every phase can reach.
+
+use chorale_wire::{
+    AgentId, Epoch, Message, RoundNumber, Signed, ToAgent,
+    message::{Reason, Waiting},
+};
+
+use super::{
+    action::Action,
+    config::CoordinatorConfig,
+    fault::{Fault, FaultKind},
+    peers::Peers,
+};
+
+/// What every phase can reach: configuration, connections and the list of actions.
+#[derive(Debug)]
+pub(super) struct Desk {
+    pub(super) config: CoordinatorConfig,
+    pub(super) peers: Peers,
+    pub(super) last_epoch: Epoch,
+    pub(super) last_round: RoundNumber,
+    pub(super) actions: Vec<Action>,
+}
+
+impl Desk {
+    pub(super) fn act(&mut self, action: Action) {
+        self.actions.push(action);
+    }
+
+    /// Sends to an agent that is there; to others it is sent when they say hello.
+    pub(super) fn send(&mut self, agent: &AgentId, message: ToAgent) {
+        if self.peers.reachable(agent) {
+            self.act(Action::Send(agent.clone(), message));
+        }
+    }
+
+    pub(super) fn waiting(&mut self, agent: &AgentId, what: &str) {
+        let what = Reason::new(what);
+        self.send(agent, ToAgent::Waiting(Waiting { what }));
+    }
+
+    pub(super) fn fault(&mut self, agent: &AgentId, kind: FaultKind) {
+        let agent = agent.clone();
+        self.act(Action::Fault(Fault { agent, kind }));
+    }
+
+    /// Signs one of the coordinator's small messages; `None` when it does not fit its limit.
+    pub(super) fn sign<T: Message>(&self, message: &T) -> Option<Signed<T>> {
+        Signed::sign(message, &self.config.key).ok()
+    }
+
+    pub(super) fn take_actions(&mut self) -> Vec<Action> {
+        std::mem::take(&mut self.actions)
+    }
+}

@@ -1,0 +1,154 @@
+//! What the phases of a round share.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use chorale_wire::{
+    AgentId, Digest, PublicKey, Signed, Slot, ToAgent,
+    message::{Abort, AbortCause, Reason, Refusal},
+};
+
+use super::{action::Action, desk::Desk, fault::FaultKind, stage::Stage};
+use crate::{context::Context, roster::VerifiedRoster};
+
+/// An epoch whose keys are in place.
+#[derive(Debug)]
+pub(super) struct EpochState {
+    pub(super) roster: Arc<VerifiedRoster>,
+    pub(super) seed: Digest,
+    pub(super) next_key: usize,
+    /// Agents that restarted and thus lost their keys.
+    pub(super) lost: BTreeSet<Slot>,
+    /// How the last round ended, for agents that missed it.
+    pub(super) last_end: Option<ToAgent>,
+}
+
+impl EpochState {
+    pub(super) fn new(roster: Arc<VerifiedRoster>, seed: Digest) -> Self {
+        Self { roster, seed, next_key: 0, lost: BTreeSet::new(), last_end: None }
+    }
+}
+
+/// A round in progress, in whatever phase.
+#[derive(Debug)]
+pub(super) struct InRound {
+    pub(super) epoch: EpochState,
+    pub(super) context: Context,
+    refused: BTreeSet<Slot>,
+    pub(super) unmask_started: bool,
+}
+
+impl InRound {
+    pub(super) fn new(epoch: EpochState, context: Context) -> Self {
+        Self { epoch, context, refused: BTreeSet::new(), unmask_started: false }
+    }
+
+    pub(super) fn identity(&self, slot: Slot) -> Result<PublicKey, FaultKind> {
+        let entry = self.context.roster.entry(slot).ok_or(FaultKind::NoPart)?;
+        Ok(entry.identity)
+    }
+
+    /// Whether the agent refused or lost its keys.
+    pub(super) fn is_out(&self, slot: Slot) -> bool {
+        self.refused.contains(&slot) || self.epoch.lost.contains(&slot)
+    }
+
+    /// Whether each of `slots` has answered or cannot answer any more.
+    pub(super) fn all_settled(
+        &self,
+        mut slots: impl Iterator<Item = Slot>,
+        desk: &Desk,
+        now_ms: u64,
+        answered: impl Fn(Slot) -> bool,
+    ) -> bool {
+        slots.all(|slot| {
+            let entry = self.context.roster.entry(slot);
+            answered(slot)
+                || self.is_out(slot)
+                || !entry.is_some_and(|entry| desk.peers.worth_waiting_for(&entry.agent, now_ms))
+        })
+    }
+
+    pub(super) fn send(&self, slot: Slot, message: ToAgent, desk: &mut Desk) {
+        if let Some(entry) = self.context.roster.entry(slot)
+            && !self.epoch.lost.contains(&slot)
+        {
+            desk.send(&entry.agent, message);
+        }
+    }
+
+    pub(super) fn send_to_all(&self, desk: &mut Desk, message: &ToAgent) {
+        for slot in self.context.roster.slots() {
+            self.send(slot, message.clone(), desk);
+        }
+    }
+
+    pub(super) fn send_waiting(&self, slot: Slot, desk: &mut Desk) {
+        if let Some(entry) = self.context.roster.entry(slot) {
+            let what = format!("round {} goes on without this agent", self.context.round());
+            desk.waiting(&entry.agent, &what);
+        }
+    }
+
+    /// Takes a signed refusal.
+    pub(super) fn refuse(
+        &mut self,
+        slot: Slot,
+        signed: &Signed<Refusal>,
+        desk: &mut Desk,
+    ) -> Result<(), FaultKind> {
+        let entry = self.context.roster.entry(slot).ok_or(FaultKind::NoPart)?;
+        let refusal = signed
+            .verify(&entry.identity)
+            .map_err(|source| FaultKind::Signature { message: "refusal", source })?
+            .into_inner();
+        if refusal.slot != slot
+            || refusal.epoch != self.context.roster.epoch()
+            || refusal.round != self.context.round()
+        {
+            return Err(FaultKind::Elsewhere { message: "refusal" });
+        }
+        if self.refused.insert(slot) {
+            desk.act(Action::Refused {
+                agent: entry.agent.clone(),
+                round: refusal.round,
+                code: refusal.code,
+                reason: refusal.reason,
+            });
+        }
+        Ok(())
+    }
+
+    /// Ends the round without a result and tells everybody.
+    pub(super) fn abort(
+        mut self,
+        cause: AbortCause,
+        reason: String,
+        blamed: Vec<(AgentId, String)>,
+        desk: &mut Desk,
+    ) -> Stage {
+        let abort = Abort {
+            epoch: self.context.roster.epoch(),
+            round: self.context.round(),
+            cause,
+            reason: Reason::new(&reason),
+        };
+        if let Some(signed) = desk.sign(&abort) {
+            let message = ToAgent::Abort(signed);
+            self.send_to_all(desk, &message);
+            self.epoch.last_end = Some(message);
+        }
+        desk.act(Action::RoundAborted {
+            round: self.context.round(),
+            cause,
+            reason,
+            blamed,
+            unmask_started: self.unmask_started,
+        });
+        Stage::Between(self.epoch)
+    }
+
+    pub(super) fn abort_unencodable(self, message: &str, desk: &mut Desk) -> Stage {
+        let reason = format!("{message} could not be encoded; this is a defect of the program");
+        self.abort(AbortCause::Stopped, reason, Vec::new(), desk)
+    }
+}
