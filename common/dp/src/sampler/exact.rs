@@ -98,7 +98,7 @@ impl ExactLaw {
     }
 }
 
-/// Algorithm 2 with s = 1: (sign, magnitude) of the discrete Laplace law P[x] ∝ exp(-|x|/t).
+/// Algorithm 2 with s = 1: (sign, magnitude) of the discrete Laplace law `P(x) ∝ exp(-|x|/t)`.
 fn discrete_laplace<R: Rng + ?Sized>(scale: &BigUint, rng: &mut R) -> (bool, BigUint) {
     loop {
         let low = uniform_below(scale, rng);
@@ -134,7 +134,7 @@ fn bernoulli_exp<R: Rng + ?Sized>(
 }
 
 /// Algorithm 1: a coin of probability exp(-γ) for γ = numerator/denominator in [0, 1].
-/// K is the first k at which a coin of probability γ/k fails; exp(-γ) is P[K is odd].
+/// K is the first k at which a coin of probability γ/k fails; exp(-γ) is the probability that K is odd.
 fn bernoulli_exp_unit<R: Rng + ?Sized>(
     numerator: &BigUint,
     denominator: &BigUint,

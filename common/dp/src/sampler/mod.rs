@@ -1,4 +1,5 @@
-//! Discrete Gaussian noise N_Z(0, σ²): P[x] ∝ exp(-x²/(2σ²)) on the integers, for rational σ².
+//! Discrete Gaussian noise N_Z(0, σ²): the integer x has probability proportional to
+//! exp(-x²/(2σ²)), for rational σ².
 //!
 //! [`exact`] is the reference, exact and slow. [`fast`] is what rounds use; its distance from the
 //! exact law is bounded in writing. Neither computes with floats, and neither runs in constant
