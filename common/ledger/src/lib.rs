@@ -1,1 +1,29 @@
-//! Placeholder.
+//! The ledger: what a federation promised, what each round cost, and who signed for it.
+//!
+//! A ledger is a file of canonical JSON lines, chained by SHA-256 and signed by the coordinator.
+//! [`Chain`] writes it and [`verify`] reads it; both run every entry through the same rules, so
+//! that a coordinator cannot write what an auditor would refuse. Budgets are exact rationals.
+//! The format is specified in `docs/ledger.md`, precisely enough for a second implementation.
+//!
+//! The crate is pure: bytes in, bytes out, time and keys as arguments.
+//!
+//! Reading order: [`entry`], [`rules`], [`chain`], [`verify()`], [`report`].
+
+mod canonical;
+pub mod chain;
+pub mod entry;
+pub mod report;
+pub mod rules;
+mod verify;
+
+pub use chain::{Chain, Head, HeadError, LedgerError, Released, torn_tail};
+pub use entry::{
+    ACCOUNTANT_VERSION, AbortEntry, Adjacency, Entry, GenesisEntry, IdentityMethod, MechanismName,
+    Privacy, ReleaseEntry, ReserveEntry, RosterEntry, RoundingRule, Unit,
+};
+pub use report::{Completeness, Epsilon, Outcome, Report, RoundLine};
+pub use rules::Violation;
+pub use verify::{Expect, VerifyError, verify, verify_with};
+
+#[cfg(test)]
+mod tests;

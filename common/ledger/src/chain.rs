@@ -1,0 +1,318 @@
+//! Writing a ledger: each entry chained to the one before and signed.
+
+use std::{fmt, str::FromStr};
+
+use chorale_wire::{
+    AgentId, Digest, RoundNumber, SecretKey, SessionId, SignedBytes, message::AbortCause,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    canonical::{self, CanonicalError, hex32, hex64, whole},
+    entry::{AbortEntry, Entry, GenesisEntry, Privacy, ReleaseEntry},
+    rules::{State, Violation},
+    verify::{VerifyError, replay},
+};
+
+/// Context under which the coordinator signs an entry's hash.
+pub(crate) const SIGNATURE_CONTEXT: &str = "ledger entry";
+
+/// What is hashed before an entry's canonical text.
+const HASH_PREFIX: &[u8] = b"chorale/1 ledger\n";
+
+/// Longest line in bytes, its end included: a release with 1,024 survivors fits.
+pub const LINE_BYTES_MAX: usize = 512 << 10;
+
+/// One line as it stands in the file.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Line {
+    pub(crate) entry: Entry,
+    #[serde(with = "hex32")]
+    pub(crate) hash: Digest,
+    #[serde(with = "hex32")]
+    pub(crate) previous: Digest,
+    #[serde(deserialize_with = "whole")]
+    pub(crate) seq: u64,
+    #[serde(with = "hex64")]
+    pub(crate) signature: [u8; 64],
+    #[serde(deserialize_with = "whole")]
+    pub(crate) time_s: u64,
+}
+
+/// What an entry's hash covers.
+#[derive(Serialize)]
+struct Hashed<'a> {
+    entry: &'a Entry,
+    #[serde(with = "hex32")]
+    previous: Digest,
+    seq: u64,
+    time_s: u64,
+}
+
+impl Line {
+    /// The hash that this line must carry.
+    pub(crate) fn expected_hash(&self) -> Result<Digest, CanonicalError> {
+        let Self { entry, previous, seq, time_s, .. } = self;
+        hash(&Hashed { entry, previous: *previous, seq: *seq, time_s: *time_s })
+    }
+
+    /// The line's one text, without its end.
+    pub(crate) fn text(&self) -> Result<String, CanonicalError> {
+        canonical::encode(self)
+    }
+}
+
+fn hash(hashed: &Hashed<'_>) -> Result<Digest, CanonicalError> {
+    let mut bytes = HASH_PREFIX.to_vec();
+    bytes.extend_from_slice(canonical::encode(hashed)?.as_bytes());
+    Ok(Digest::plain(&bytes))
+}
+
+/// The end of a ledger: names all entries up to it. Its text is `seq:hash`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// The last entry's number.
+    pub seq: u64,
+    /// The last entry's hash.
+    #[serde(with = "hex32")]
+    pub hash: Digest,
+}
+
+/// Why a text is no head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a ledger head is written 'seq:hash', a number and 64 hexadecimal digits")]
+pub struct HeadError;
+
+impl fmt::Display for Head {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.seq, self.hash)
+    }
+}
+
+impl FromStr for Head {
+    type Err = HeadError;
+    fn from_str(text: &str) -> Result<Self, HeadError> {
+        let (seq, hash) = text.trim().split_once(':').ok_or(HeadError)?;
+        let seq = seq.parse().map_err(|_| HeadError)?;
+        Ok(Self { seq, hash: Digest::parse(hash).ok_or(HeadError)? })
+    }
+}
+
+/// Why nothing was appended. The chain is unchanged.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The entry breaks a rule.
+    #[error("entry {seq} was not written, since a verifier would refuse it")]
+    Rule {
+        /// The number it would have had.
+        seq: u64,
+        /// Which rule.
+        #[source]
+        source: Violation,
+    },
+    /// The key is not the one that GENESIS names.
+    #[error("entry {seq} was not written: this key is not the one that the genesis entry names")]
+    WrongKey {
+        /// The number it would have had.
+        seq: u64,
+    },
+    /// The entry has no canonical text.
+    #[error("entry {seq} was not written")]
+    Encode {
+        /// The number it would have had.
+        seq: u64,
+        /// Why.
+        #[source]
+        source: CanonicalError,
+    },
+    /// The line would be longer than [`LINE_BYTES_MAX`].
+    #[error("entry {seq} was not written: its line would have {bytes} bytes")]
+    TooLong {
+        /// The number it would have had.
+        seq: u64,
+        /// Its length.
+        bytes: usize,
+    },
+}
+
+/// A ledger being written: bytes out, nothing stored.
+///
+/// [`Self::append`] returns a line that the caller writes and syncs before anything depends on it.
+/// Where writing fails, drop the chain and [`Self::resume`] from what the file holds.
+#[derive(Clone, Debug)]
+pub struct Chain {
+    state: State,
+    head: Head,
+    time_s: u64,
+}
+
+/// What a caller knows of a released round; costs are the chain's to fill in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Released {
+    /// The round.
+    pub round: RoundNumber,
+    /// The session.
+    pub session: SessionId,
+    /// The certified survivors, in slot order.
+    pub survivors: Vec<AgentId>,
+    /// Plain SHA-256 of each survivor's packed vector, in the same order.
+    pub vectors: Vec<Digest>,
+    /// Digest of the messages that certify the survivors.
+    pub transcript: Digest,
+    /// Digest of the model after the round.
+    pub output_model: Digest,
+}
+
+impl Chain {
+    /// Begins a ledger; also returns its first line, end of line included.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub fn genesis(
+        entry: GenesisEntry,
+        key: &SecretKey,
+        time_s: u64,
+    ) -> Result<(Self, String), LedgerError> {
+        let entry = Entry::Genesis(Box::new(entry));
+        let state = State::begin(&entry).map_err(|source| LedgerError::Rule { seq: 0, source })?;
+        let previous = Digest::from_bytes([0; 32]);
+        let (head, text) = write(&state, entry, previous, 0, time_s, key)?;
+        Ok((Self { state, head, time_s }, text))
+    }
+
+    /// Continues the ledger in `file`, which is verified whole. An unfinished last line, left by
+    /// a crash, is refused: cut off [`torn_tail`] first.
+    ///
+    /// # Errors
+    /// [`VerifyError`].
+    pub fn resume(file: &[u8]) -> Result<Self, VerifyError> {
+        let replayed = replay(file, |_, _| {})?;
+        Ok(Self { state: replayed.state, head: replayed.head, time_s: replayed.time_s })
+    }
+
+    /// Checks, chains and signs `entry`; returns its line, end of line included. The entry
+    /// carries `time_s` (Unix seconds), or the time before it where the clock went back.
+    ///
+    /// # Errors
+    /// [`LedgerError`]; over the cap, out of order, figures that do not follow.
+    pub fn append(
+        &mut self,
+        entry: Entry,
+        key: &SecretKey,
+        time_s: u64,
+    ) -> Result<String, LedgerError> {
+        let seq = self.head.seq + 1;
+        let time_s = time_s.max(self.time_s);
+        self.state.check(&entry).map_err(|source| LedgerError::Rule { seq, source })?;
+        let copy = entry.clone();
+        let (head, text) = write(&self.state, entry, self.head.hash, seq, time_s, key)?;
+        self.state.commit(&copy);
+        (self.head, self.time_s) = (head, time_s);
+        Ok(text)
+    }
+
+    /// The RELEASE of an open round, with its charge and the running sum filled in.
+    ///
+    /// # Errors
+    /// [`Violation::NotReserved`].
+    pub fn release(&self, released: Released) -> Result<Entry, Violation> {
+        let round = released.round;
+        let held = self.state.open().get(&round).ok_or(Violation::NotReserved { round })?;
+        let rho = held.entry.rho.clone();
+        Ok(Entry::Release(Box::new(ReleaseEntry {
+            round,
+            session: Digest::from_bytes(*released.session.as_bytes()),
+            survivors: released.survivors,
+            vectors: released.vectors,
+            transcript: released.transcript,
+            output_model: released.output_model,
+            spent: self.state.spent_with(&rho),
+            rho,
+        })))
+    }
+
+    /// The ABORT of an open round. Where the cohort was `committed`, masked vectors may have left
+    /// agents and the charge stands; else it is given back.
+    ///
+    /// # Errors
+    /// [`Violation::NotReserved`].
+    pub fn abort(
+        &self,
+        round: RoundNumber,
+        cause: AbortCause,
+        committed: bool,
+        unmask_started: bool,
+    ) -> Result<Entry, Violation> {
+        let held = self.state.open().get(&round).ok_or(Violation::NotReserved { round })?;
+        let rho_charged = if committed { held.entry.rho.clone() } else { self.state.no_charge() };
+        Ok(Entry::Abort(AbortEntry {
+            round,
+            cause,
+            committed,
+            unmask_started,
+            spent: self.state.spent_with(&rho_charged),
+            rho_charged,
+        }))
+    }
+
+    /// What the federation promises.
+    #[must_use]
+    pub fn promise(&self) -> &GenesisEntry {
+        self.state.genesis()
+    }
+
+    /// The last entry.
+    #[must_use]
+    pub fn head(&self) -> Head {
+        self.head
+    }
+
+    /// What is charged for good.
+    #[must_use]
+    pub fn spent(&self) -> Privacy {
+        self.state.spent()
+    }
+
+    /// What open rounds hold.
+    #[must_use]
+    pub fn reserved(&self) -> Privacy {
+        self.state.reserved()
+    }
+
+    /// Rounds that are reserved and not ended, ascending: after a crash each needs an ABORT.
+    #[must_use]
+    pub fn open_rounds(&self) -> Vec<RoundNumber> {
+        self.state.open().keys().copied().collect()
+    }
+}
+
+/// The bytes after the last end of line: what a crash left of an append that was never complete.
+/// A ledger without such a tail gives an empty slice.
+#[must_use]
+pub fn torn_tail(file: &[u8]) -> &[u8] {
+    let complete = file.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+    &file[complete..]
+}
+
+fn write(
+    state: &State,
+    entry: Entry,
+    previous: Digest,
+    seq: u64,
+    time_s: u64,
+    key: &SecretKey,
+) -> Result<(Head, String), LedgerError> {
+    if key.public() != state.genesis().coordinator {
+        return Err(LedgerError::WrongKey { seq });
+    }
+    let encode = |source| LedgerError::Encode { seq, source };
+    let hash = hash(&Hashed { entry: &entry, previous, seq, time_s }).map_err(encode)?;
+    let signed = SignedBytes::sign(SIGNATURE_CONTEXT, hash.as_bytes().to_vec(), key);
+    let line = Line { entry, hash, previous, seq, signature: *signed.signature(), time_s };
+    let mut text = line.text().map_err(encode)?;
+    text.push('\n');
+    if text.len() > LINE_BYTES_MAX {
+        return Err(LedgerError::TooLong { seq, bytes: text.len() });
+    }
+    Ok((Head { seq, hash }, text))
+}

@@ -1,0 +1,343 @@
+//! What a ledger records, and never: user counts, norms, clipped fractions, sums before noise.
+
+use std::fmt;
+
+use chorale_dp::{Rational, Rho, sampler::fast::total_variation_bound};
+use chorale_plan::{Derived, Mechanism, PlanError, RoundSpec};
+use chorale_wire::{
+    AgentId, Digest, Epoch, FederationId, PublicKey, RoundNumber, message::AbortCause,
+};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+use crate::canonical::{hex32, hex32_list, number, whole};
+
+/// Names the way costs are computed and added up; a verifier refuses a ledger with another.
+pub const ACCOUNTANT_VERSION: &str = "zcdp-discrete-gaussian-1";
+
+/// One entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Entry {
+    /// The first entry: what the federation promises.
+    Genesis(Box<GenesisEntry>),
+    /// The agents of an epoch.
+    Roster(RosterEntry),
+    /// A round's cost is set aside, before its plan leaves the coordinator.
+    Reserve(Box<ReserveEntry>),
+    /// The round's total was unmasked.
+    Release(Box<ReleaseEntry>),
+    /// The round ended without a total.
+    Abort(AbortEntry),
+}
+
+/// What a federation promises, for its lifetime.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GenesisEntry {
+    /// The federation.
+    pub federation: FederationId,
+    /// Whom the figures protect.
+    pub unit: Unit,
+    /// What neighbouring data sets are.
+    pub adjacency: Adjacency,
+    /// How one person at several stores is bounded.
+    pub identity_method: IdentityMethod,
+    /// The δ that the federation promises in all, above 0 and below 1.
+    pub delta: Rational,
+    /// The part of δ kept for what ρ does not cover (the sampler's distance from the exact law);
+    /// ε is computed at the rest.
+    pub delta_reserved: Rational,
+    /// Cap on the sum of ρ, or `unprotected`: ε = ∞, no round has noise.
+    pub cap_rho: Privacy,
+    /// Identities on the authority's enrolment list, N.
+    pub enrolled: u32,
+    /// Agents assumed corrupt, A.
+    pub corrupt: u32,
+    /// Smallest admissible number of survivors in any round, T_min.
+    pub survivors_min: u32,
+    /// Digest of the declared item catalogue.
+    #[serde(with = "hex32")]
+    pub catalogue: Digest,
+    /// The key that signs this ledger.
+    #[serde(with = "hex32")]
+    pub coordinator: PublicKey,
+    /// The enrolment authority's key.
+    #[serde(with = "hex32")]
+    pub authority: PublicKey,
+    /// [`ACCOUNTANT_VERSION`].
+    pub accountant_version: String,
+    /// The coordinator's software, name and version.
+    pub software: String,
+    /// What the federation is for, for example `evaluation only`.
+    pub purpose: String,
+}
+
+/// The agents of an epoch, as they certified them to each other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RosterEntry {
+    /// The epoch, above every earlier one.
+    #[serde(deserialize_with = "number")]
+    pub epoch: Epoch,
+    /// [`chorale_wire::message::Roster::digest`].
+    #[serde(with = "hex32")]
+    pub roster: Digest,
+    /// The agents, strictly ascending.
+    pub agents: Vec<AgentId>,
+}
+
+/// A round's cost and all that it is computed from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReserveEntry {
+    /// The round, above every earlier one.
+    #[serde(deserialize_with = "number")]
+    pub round: RoundNumber,
+    /// The epoch, that of the latest roster.
+    #[serde(deserialize_with = "number")]
+    pub epoch: Epoch,
+    /// The plan's name.
+    pub plan: String,
+    /// [`chorale_plan::Plan::digest`].
+    #[serde(with = "hex32")]
+    pub plan_digest: Digest,
+    /// The task's name.
+    pub task: String,
+    /// The mechanism.
+    pub mechanism: MechanismName,
+    /// Length d of the vector.
+    pub coordinates: u32,
+    /// One real unit is 2^`scale_bits` lattice units.
+    pub scale_bits: u8,
+    /// Integer L2 bound Δ of one person's vector, in lattice units.
+    #[serde(deserialize_with = "whole")]
+    pub delta: u64,
+    /// Variance of one agent's share of the noise, σ²/(T_min - A); absent without noise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share_variance: Option<Rational>,
+    /// σ² that T_min - A honest survivors carry together; absent without noise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sigma_squared: Option<Rational>,
+    /// T_min of the plan, at least that of GENESIS.
+    pub survivors_min: u32,
+    /// A of the plan, that of GENESIS.
+    pub corrupt: u32,
+    /// Bits w of the masks' modulus.
+    pub modulus_bits: u8,
+    /// How one person at several stores is bounded, as in GENESIS.
+    pub clip_share_rule: IdentityMethod,
+    /// How real coordinates become integers.
+    pub rounding_rule: RoundingRule,
+    /// Bound on the total variation distance of one draw of the agents' sampler from the exact
+    /// discrete Gaussian, paid from δ; absent without noise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sampler_distance: Option<Rational>,
+    /// Digest of the model that the contributions are computed on.
+    #[serde(with = "hex32")]
+    pub model: Digest,
+    /// Cost of the round, Δ²/(2σ²) + τd.
+    pub rho: Privacy,
+}
+
+/// A round's total was unmasked, and the model made from it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseEntry {
+    /// The round.
+    #[serde(deserialize_with = "number")]
+    pub round: RoundNumber,
+    /// The bytes of the session id.
+    #[serde(with = "hex32")]
+    pub session: Digest,
+    /// The certified survivors, strictly ascending.
+    pub survivors: Vec<AgentId>,
+    /// Plain SHA-256 of each survivor's packed vector, in the same order.
+    #[serde(with = "hex32_list")]
+    pub vectors: Vec<Digest>,
+    /// Digest of the messages that certify the survivors.
+    #[serde(with = "hex32")]
+    pub transcript: Digest,
+    /// Digest of the model after the round.
+    #[serde(with = "hex32")]
+    pub output_model: Digest,
+    /// What the round is charged: all that it reserved.
+    pub rho: Privacy,
+    /// Sum of all charges, this one included.
+    pub spent: Privacy,
+}
+
+/// A round ended without a total.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AbortEntry {
+    /// The round.
+    #[serde(deserialize_with = "number")]
+    pub round: RoundNumber,
+    /// Why.
+    #[serde(serialize_with = "cause_to_text", deserialize_with = "cause_from_text")]
+    pub cause: AbortCause,
+    /// Whether COMMIT was sent, so that masked vectors may have left agents.
+    pub committed: bool,
+    /// Whether agents were asked for shares.
+    pub unmask_started: bool,
+    /// What the round is charged: all that it reserved, or nothing if COMMIT was never sent.
+    pub rho_charged: Privacy,
+    /// Sum of all charges, this one included.
+    pub spent: Privacy,
+}
+
+impl ReserveEntry {
+    /// The reservation of a round, from its spec and what was derived from it, for agents that
+    /// use the home-store rule and the fast sampler.
+    ///
+    /// # Errors
+    /// [`PlanError`] when the plan cannot be encoded.
+    pub fn of(spec: &RoundSpec, derived: &Derived) -> Result<Self, PlanError> {
+        let (mechanism, sigma_squared) = match &spec.plan.mechanism {
+            Mechanism::DiscreteGaussian { sigma_squared } => {
+                (MechanismName::DiscreteGaussian, Some(sigma_squared.clone()))
+            }
+            Mechanism::Unprotected => (MechanismName::Unprotected, None),
+        };
+        Ok(Self {
+            round: spec.round,
+            epoch: spec.epoch,
+            plan: spec.plan.name.clone(),
+            plan_digest: spec.plan.digest()?,
+            task: spec.plan.task.name.clone(),
+            mechanism,
+            coordinates: spec.shape.coordinates,
+            scale_bits: spec.plan.scale_bits,
+            delta: derived.delta,
+            share_variance: derived.share_variance.clone(),
+            sigma_squared,
+            survivors_min: spec.plan.cohort.survivors_min,
+            corrupt: spec.plan.cohort.corrupt,
+            modulus_bits: derived.modulus_bits,
+            clip_share_rule: IdentityMethod::HomeStore,
+            rounding_rule: RoundingRule::UnbiasedPerCoordinate,
+            sampler_distance: derived.share_variance.as_ref().map(|_| total_variation_bound()),
+            model: spec.model,
+            rho: derived.rho.clone().map_or(Privacy::Unprotected, Privacy::Rho),
+        })
+    }
+}
+
+/// A cost or a cap: an exact ρ, or the word `unprotected`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Privacy {
+    /// An exact ρ.
+    Rho(Rho),
+    /// No noise: ε = ∞.
+    Unprotected,
+}
+
+impl Privacy {
+    /// The ρ; `None` for [`Self::Unprotected`].
+    #[must_use]
+    pub fn rho(&self) -> Option<&Rho> {
+        match self {
+            Self::Rho(rho) => Some(rho),
+            Self::Unprotected => None,
+        }
+    }
+}
+
+impl fmt::Display for Privacy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rho(rho) => fmt::Display::fmt(rho, f),
+            Self::Unprotected => f.write_str("unprotected"),
+        }
+    }
+}
+
+impl Serialize for Privacy {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Rho(rho) => rho.serialize(to),
+            Self::Unprotected => to.serialize_str("unprotected"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Privacy {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        if text == "unprotected" {
+            return Ok(Self::Unprotected);
+        }
+        let value = Rational::parse(&text).map_err(D::Error::custom)?;
+        Rho::new(value).map(Self::Rho).map_err(D::Error::custom)
+    }
+}
+
+/// Whom the figures protect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unit {
+    /// One person, over all agents and all rounds of the federation.
+    Person,
+    /// One person at one agent: weaker, for federations that cannot tell persons apart.
+    PersonPerAgent,
+}
+
+/// What neighbouring data sets are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Adjacency {
+    /// One person's data is added or removed.
+    AddRemove,
+}
+
+/// How one person at several stores is bounded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IdentityMethod {
+    /// A person counts at one store only, the one that the data names as theirs, with all of Δ.
+    HomeStore,
+    /// Not at all: a person counts with all of Δ at each agent that knows them.
+    PerAgent,
+}
+
+/// The mechanism's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MechanismName {
+    /// Distributed discrete Gaussian.
+    DiscreteGaussian,
+    /// No noise.
+    Unprotected,
+}
+
+/// How real coordinates become integers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RoundingRule {
+    /// Each coordinate up or down at random without bias, per person, before the integer clip.
+    UnbiasedPerCoordinate,
+}
+
+/// The word for a cause.
+pub(crate) fn cause_text(cause: AbortCause) -> &'static str {
+    match cause {
+        AbortCause::Cohort => "cohort",
+        AbortCause::Survivors => "survivors",
+        AbortCause::Votes => "votes",
+        AbortCause::Shares => "shares",
+        AbortCause::Stopped => "stopped",
+    }
+}
+
+fn cause_to_text<S: Serializer>(cause: &AbortCause, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(cause_text(*cause))
+}
+
+fn cause_from_text<'de, D: Deserializer<'de>>(from: D) -> Result<AbortCause, D::Error> {
+    let text = String::deserialize(from)?;
+    [
+        AbortCause::Cohort,
+        AbortCause::Survivors,
+        AbortCause::Votes,
+        AbortCause::Shares,
+        AbortCause::Stopped,
+    ]
+    .into_iter()
+    .find(|cause| cause_text(*cause) == text)
+    .ok_or_else(|| D::Error::custom("not a cause of an abort"))
+}

@@ -1,0 +1,423 @@
+//! What a verified ledger says, for people and for machines.
+
+use std::fmt;
+
+use chorale_dp::{
+    Rational, Rho,
+    accountant::{
+        bridge::{self, GaussianRelease},
+        sampler_delta, zcdp,
+    },
+};
+use chorale_wire::PublicKey;
+use serde::{Serialize, Serializer};
+
+use crate::{
+    canonical::hex32,
+    chain::{Head, Line},
+    entry::{Adjacency, Entry, IdentityMethod, Privacy, ReserveEntry, Unit, cause_text},
+    rules::State,
+};
+
+/// What a verified ledger says.
+///
+/// ε counts what is charged and what open rounds hold, so that it never understates.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// The federation's name.
+    pub federation: String,
+    /// What it is for, in its operator's words.
+    pub purpose: String,
+    /// Whom the figures protect.
+    pub unit: Unit,
+    /// What neighbouring data sets are.
+    pub adjacency: Adjacency,
+    /// How one person at several stores is bounded.
+    pub identity_method: IdentityMethod,
+    /// The key that signed every entry: compare it with the one the agents know.
+    #[serde(with = "hex32")]
+    pub coordinator: PublicKey,
+    /// Identities enrolled, N.
+    pub enrolled: u32,
+    /// Agents assumed corrupt, A.
+    pub corrupt: u32,
+    /// Smallest admissible number of survivors, T_min.
+    pub survivors_min: u32,
+    /// Number of entries.
+    pub entries: u64,
+    /// Number of rosters.
+    pub epochs: u32,
+    /// Every reserved round, ascending.
+    pub rounds: Vec<RoundLine>,
+    /// Rounds released.
+    pub released: u32,
+    /// Rounds aborted.
+    pub aborted: u32,
+    /// Rounds neither released nor aborted.
+    pub open: u32,
+    /// The cap, exactly.
+    pub cap: Privacy,
+    /// What is charged, exactly.
+    pub spent: Privacy,
+    /// What open rounds hold, exactly.
+    pub reserved: Privacy,
+    /// What is charged and reserved, as ε at δ.
+    pub epsilon: Epsilon,
+    /// The last entry.
+    pub head: Head,
+    /// How much of the history the file can be said to hold.
+    pub completeness: Completeness,
+}
+
+/// ε of all that is charged and reserved, rounded up. Infinite figures are the text `infinity`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Epsilon {
+    /// By the zCDP conversion of the exact sum of ρ.
+    #[serde(serialize_with = "finite")]
+    pub zcdp: f64,
+    /// By the exact Gaussian curve, through the bridge of `docs/privacy.md`; holds for rounds
+    /// and variances that are fixed in advance.
+    #[serde(serialize_with = "finite")]
+    pub gaussian: f64,
+    /// The δ that GENESIS promises in all, rounded down.
+    pub delta: f64,
+    /// The δ at which the figures are computed: what GENESIS does not reserve, rounded down.
+    pub delta_mechanism: f64,
+    /// What the samplers' distance from the exact law adds to `delta_mechanism`, rounded up, at
+    /// the larger ε.
+    pub delta_samplers: f64,
+}
+
+impl Epsilon {
+    /// The smaller of both figures.
+    #[must_use]
+    pub fn best(&self) -> f64 {
+        self.zcdp.min(self.gaussian)
+    }
+
+    /// Whether the samplers' part fits what GENESIS reserved of δ for it.
+    #[must_use]
+    pub fn delta_holds(&self) -> bool {
+        self.delta_mechanism + self.delta_samplers <= self.delta.next_up()
+    }
+}
+
+/// One round of a report.
+#[derive(Clone, Debug, Serialize)]
+pub struct RoundLine {
+    /// The round.
+    pub round: u64,
+    /// The epoch.
+    pub epoch: u64,
+    /// The plan's name.
+    pub plan: String,
+    /// The task's name.
+    pub task: String,
+    /// Length of the vector.
+    pub coordinates: u32,
+    /// T_min of the round.
+    pub survivors_min: u32,
+    /// What it reserved, exactly.
+    pub rho: Privacy,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Number of the RESERVE entry.
+    pub reserved_at: u64,
+    /// When it was reserved, in Unix seconds.
+    pub time_s: u64,
+}
+
+/// How a round ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "outcome", rename_all = "kebab-case")]
+pub enum Outcome {
+    /// It has not ended in this file.
+    Open,
+    /// Its total was unmasked.
+    Released {
+        /// Number of survivors.
+        survivors: u32,
+    },
+    /// It ended without a total.
+    Aborted {
+        /// Why.
+        cause: String,
+        /// Whether the charge stands.
+        charged: bool,
+    },
+}
+
+/// How much of the history a file can be said to hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "proof", rename_all = "kebab-case")]
+pub enum Completeness {
+    /// No head was supplied: entries may be missing after the last one.
+    UpTo {
+        /// The last entry in the file.
+        seq: u64,
+    },
+    /// Nothing is missing up to the head; entries after it rest on the coordinator's word.
+    Head {
+        /// The head's entry.
+        seq: u64,
+        /// The last entry in the file.
+        last: u64,
+    },
+}
+
+/// Collects the lines of a report while the ledger is replayed.
+#[derive(Default)]
+pub(crate) struct Recorder {
+    entries: u64,
+    rosters: Vec<usize>,
+    rounds: Vec<(RoundLine, ReserveEntry, usize)>,
+}
+
+impl Recorder {
+    pub(crate) fn record(&mut self, line: &Line) {
+        self.entries += 1;
+        match &line.entry {
+            Entry::Genesis(_) => {}
+            Entry::Roster(roster) => self.rosters.push(roster.agents.len()),
+            Entry::Reserve(reserve) => {
+                let round = RoundLine {
+                    round: reserve.round.0,
+                    epoch: reserve.epoch.0,
+                    plan: reserve.plan.clone(),
+                    task: reserve.task.clone(),
+                    coordinates: reserve.coordinates,
+                    survivors_min: reserve.survivors_min,
+                    rho: reserve.rho.clone(),
+                    outcome: Outcome::Open,
+                    reserved_at: line.seq,
+                    time_s: line.time_s,
+                };
+                let agents = self.rosters.last().copied().unwrap_or(0);
+                self.rounds.push((round, (**reserve).clone(), agents));
+            }
+            Entry::Release(release) => {
+                let survivors = release.survivors.len() as u32;
+                self.end(release.round.0, Outcome::Released { survivors });
+            }
+            Entry::Abort(abort) => {
+                let charged = abort.rho_charged != Privacy::Rho(Rho::zero());
+                let cause = cause_text(abort.cause).to_string();
+                self.end(abort.round.0, Outcome::Aborted { cause, charged });
+            }
+        }
+    }
+
+    fn end(&mut self, round: u64, outcome: Outcome) {
+        if let Some((line, _, _)) = self.rounds.iter_mut().find(|(line, _, _)| line.round == round)
+        {
+            line.outcome = outcome;
+        }
+    }
+
+    pub(crate) fn finish(self, state: &State, head: Head, expected: Option<Head>) -> Report {
+        let genesis = state.genesis();
+        let count = |kind: fn(&Outcome) -> bool| {
+            self.rounds.iter().filter(|(line, _, _)| kind(&line.outcome)).count() as u32
+        };
+        Report {
+            federation: genesis.federation.to_string(),
+            purpose: genesis.purpose.clone(),
+            unit: genesis.unit,
+            adjacency: genesis.adjacency,
+            identity_method: genesis.identity_method,
+            coordinator: genesis.coordinator,
+            enrolled: genesis.enrolled,
+            corrupt: genesis.corrupt,
+            survivors_min: genesis.survivors_min,
+            entries: self.entries,
+            epochs: self.rosters.len() as u32,
+            released: count(|outcome| matches!(outcome, Outcome::Released { .. })),
+            aborted: count(|outcome| matches!(outcome, Outcome::Aborted { .. })),
+            open: count(|outcome| *outcome == Outcome::Open),
+            cap: genesis.cap_rho.clone(),
+            spent: state.spent(),
+            reserved: state.reserved(),
+            epsilon: self.epsilon(state),
+            head,
+            completeness: match expected {
+                None => Completeness::UpTo { seq: head.seq },
+                Some(known) => Completeness::Head { seq: known.seq, last: head.seq },
+            },
+            rounds: self.rounds.into_iter().map(|(line, _, _)| line).collect(),
+        }
+    }
+
+    /// ε of every round that is charged or open.
+    fn epsilon(&self, state: &State) -> Epsilon {
+        let genesis = state.genesis();
+        let delta_mechanism = (&genesis.delta - &genesis.delta_reserved).to_f64_down();
+        let mut figures = Epsilon {
+            zcdp: f64::INFINITY,
+            gaussian: f64::INFINITY,
+            delta: genesis.delta.to_f64_down(),
+            delta_mechanism,
+            delta_samplers: 0.0,
+        };
+        let (Privacy::Rho(spent), Privacy::Rho(reserved)) = (state.spent(), state.reserved())
+        else {
+            return figures;
+        };
+        let counted: Vec<(&ReserveEntry, usize)> = self
+            .rounds
+            .iter()
+            .filter(|(line, _, _)| !matches!(line.outcome, Outcome::Aborted { charged: false, .. }))
+            .map(|(_, reserve, agents)| (reserve, *agents))
+            .collect();
+        if counted.is_empty() {
+            return Epsilon { zcdp: 0.0, gaussian: 0.0, ..figures };
+        }
+        figures.zcdp = zcdp::epsilon(&(&spent + &reserved), delta_mechanism);
+        let releases: Vec<GaussianRelease> = counted
+            .iter()
+            .filter_map(|(reserve, _)| {
+                Some(GaussianRelease {
+                    delta: reserve.delta,
+                    sigma_squared: reserve.sigma_squared.clone()?,
+                    honest_min: reserve.survivors_min - reserve.corrupt,
+                    coordinates: reserve.coordinates,
+                })
+            })
+            .collect();
+        // The rules admit no release outside the theorem; were there one, there is no figure.
+        if releases.len() == counted.len() {
+            figures.gaussian = bridge::epsilon(&releases, delta_mechanism).unwrap_or(f64::INFINITY);
+        }
+        let worst = figures.zcdp.max(figures.gaussian);
+        let samplers = counted.iter().fold(Rational::zero(), |sum, (reserve, agents)| {
+            let distance = reserve.sampler_distance.clone().unwrap_or_else(Rational::one);
+            let shares = *agents as u32;
+            &sum + &sampler_delta(shares, u64::from(reserve.coordinates), &distance, worst)
+        });
+        figures.delta_samplers = samplers.to_f64_up();
+        figures
+    }
+}
+
+fn finite<S: Serializer>(value: &f64, to: S) -> Result<S::Ok, S::Error> {
+    if value.is_finite() { to.serialize_f64(*value) } else { to.serialize_str("infinity") }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "federation     {} ({})", self.federation, self.purpose)?;
+        writeln!(f, "protects       {}", self.protection())?;
+        writeln!(
+            f,
+            "threat model   {} agents enrolled, {} assumed corrupt, at least {} survivors a round",
+            self.enrolled, self.corrupt, self.survivors_min
+        )?;
+        writeln!(f, "signed by      {}", self.coordinator)?;
+        writeln!(
+            f,
+            "entries        {} ({} epochs; {} rounds released, {} aborted, {} open)",
+            self.entries, self.epochs, self.released, self.aborted, self.open
+        )?;
+        self.figures(f)?;
+        if !self.rounds.is_empty() {
+            writeln!(f)?;
+            self.table(f)?;
+            writeln!(f)?;
+        }
+        writeln!(f, "head           {}", self.head)?;
+        match self.completeness {
+            Completeness::UpTo { seq } => writeln!(
+                f,
+                "verified       complete only up to seq {seq}: no head was supplied, so entries \
+                 could be missing at the end"
+            ),
+            Completeness::Head { seq, last } if seq == last => {
+                writeln!(f, "verified       complete up to seq {seq}, the supplied head")
+            }
+            Completeness::Head { seq, last } => writeln!(
+                f,
+                "verified       complete up to seq {seq}, the supplied head; seq {} to {last} \
+                 came after it",
+                seq + 1
+            ),
+        }
+    }
+}
+
+impl Report {
+    fn protection(&self) -> &'static str {
+        match self.unit {
+            Unit::Person => "one person, over all agents and rounds; add or remove",
+            Unit::PersonPerAgent => {
+                "one person at one agent, over all rounds (weaker than per person); add or remove"
+            }
+        }
+    }
+
+    fn figures(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let approximate = |privacy: &Privacy| match privacy {
+            Privacy::Rho(rho) => format!("{:.6}, exactly {rho}", rho.as_rational().to_f64_up()),
+            Privacy::Unprotected => "unprotected: no noise".into(),
+        };
+        writeln!(f, "ρ spent        {}", approximate(&self.spent))?;
+        if self.open > 0 {
+            writeln!(f, "ρ reserved     {}", approximate(&self.reserved))?;
+        }
+        writeln!(f, "ρ cap          {}", approximate(&self.cap))?;
+        if self.cap == Privacy::Unprotected {
+            return writeln!(f, "ε              infinity: this federation has no noise");
+        }
+        let figures = &self.epsilon;
+        writeln!(
+            f,
+            "ε              {} by zCDP, {} by the exact Gaussian, at δ = {:.3e}",
+            round_up(figures.zcdp),
+            round_up(figures.gaussian),
+            figures.delta_mechanism
+        )?;
+        writeln!(
+            f,
+            "δ              {:.3e} promised in all; the samplers' distance from the exact law \
+             adds {:.1e}{}",
+            figures.delta,
+            figures.delta_samplers,
+            if figures.delta_holds() { "" } else { ", which GENESIS did not reserve" }
+        )
+    }
+
+    fn table(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{:>5}  {:>5}  {:<24}  {:>11}  {:>12}  outcome",
+            "round", "epoch", "plan", "coordinates", "ρ"
+        )?;
+        for line in &self.rounds {
+            let rho = match &line.rho {
+                Privacy::Rho(rho) => format!("{:.6}", rho.as_rational().to_f64_up()),
+                Privacy::Unprotected => "no noise".into(),
+            };
+            let outcome = match &line.outcome {
+                Outcome::Open => "open: counted as spent".to_string(),
+                Outcome::Released { survivors } => format!("released by {survivors} agents"),
+                Outcome::Aborted { cause, charged: true } => format!("aborted ({cause}), charged"),
+                Outcome::Aborted { cause, charged: false } => {
+                    format!("aborted ({cause}), given back")
+                }
+            };
+            writeln!(
+                f,
+                "{:>5}  {:>5}  {:<24}  {:>11}  {:>12}  {outcome}",
+                line.round, line.epoch, line.plan, line.coordinates, rho
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Four decimals, never less than the figure.
+fn round_up(value: f64) -> String {
+    if value.is_finite() {
+        format!("{:.4}", (value * 10_000.0).ceil() / 10_000.0)
+    } else {
+        "infinity".into()
+    }
+}

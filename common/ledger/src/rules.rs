@@ -1,0 +1,470 @@
+//! The rules that every entry must follow, run by the writer and by every verifier alike.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chorale_dp::{OverBudget, Rational, Rho};
+use chorale_plan::{CohortError, CohortRule, MODULUS_BITS_MAX, SHARE_SIGMA_MIN};
+use chorale_wire::{
+    AgentId, Digest, Epoch, RoundNumber,
+    limits::{AGENTS_MAX, COORDINATES_MAX},
+};
+
+use crate::entry::{
+    ACCOUNTANT_VERSION, AbortEntry, Entry, GenesisEntry, IdentityMethod, MechanismName, Privacy,
+    ReleaseEntry, ReserveEntry, RosterEntry, Unit,
+};
+
+/// Longest free text in bytes: names, software, purpose.
+pub const TEXT_BYTES_MAX: usize = 128;
+
+/// Which rule an entry breaks. Whoever wrote the entry is to blame.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    /// GENESIS is the first entry and no other.
+    #[error("a ledger begins with one genesis entry and has no other")]
+    Genesis,
+    /// A field of the entry alone is out of its range.
+    #[error("{field} must be {expected}")]
+    Range {
+        /// The field.
+        field: &'static str,
+        /// What it must be.
+        expected: &'static str,
+    },
+    /// The ledger was written for another way of computing costs.
+    #[error("this ledger counts by '{found}'; this program knows '{ACCOUNTANT_VERSION}' only")]
+    Accountant {
+        /// What GENESIS names.
+        found: String,
+    },
+    /// The cohort floors do not protect anybody.
+    #[error("the cohort floors are not admissible for {agents} agents")]
+    Cohort {
+        /// Agents of the roster, or enrolled.
+        agents: u32,
+        /// Which floor.
+        #[source]
+        source: CohortError,
+    },
+    /// Epoch numbers only ascend.
+    #[error("epoch {epoch} does not follow epoch {last}: epochs only ascend")]
+    EpochOrder {
+        /// The epoch of the entry.
+        epoch: Epoch,
+        /// The last one.
+        last: Epoch,
+    },
+    /// No roster of this epoch is in force.
+    #[error("round {round} names epoch {epoch}, which is not that of the latest roster")]
+    EpochUnknown {
+        /// The round.
+        round: RoundNumber,
+        /// The epoch it names.
+        epoch: Epoch,
+    },
+    /// Round numbers only ascend.
+    #[error("round {round} does not follow round {last}: rounds only ascend")]
+    RoundOrder {
+        /// The round of the entry.
+        round: RoundNumber,
+        /// The last one.
+        last: RoundNumber,
+    },
+    /// The round holds no reservation.
+    #[error("round {round} holds no reservation: never reserved, or ended already")]
+    NotReserved {
+        /// The round.
+        round: RoundNumber,
+    },
+    /// A field differs from what GENESIS or RESERVE fixed.
+    #[error("round {round}: {field} differs from what {fixed_by} fixed")]
+    Differs {
+        /// The round.
+        round: RoundNumber,
+        /// The field.
+        field: &'static str,
+        /// The kind of entry that fixed it.
+        fixed_by: &'static str,
+    },
+    /// A figure is not what follows from the entry's own numbers.
+    #[error("round {round}: {field} is {found}, but the entry's own numbers give {expected}")]
+    Recomputed {
+        /// The round.
+        round: RoundNumber,
+        /// The field.
+        field: &'static str,
+        /// What stands there.
+        found: String,
+        /// What it must be.
+        expected: String,
+    },
+    /// The round does not fit the cap.
+    #[error("round {round} does not fit what the federation promised")]
+    OverCap {
+        /// The round.
+        round: RoundNumber,
+        /// The figures.
+        #[source]
+        source: Box<OverBudget>,
+    },
+    /// A survivor who is not in the roster, out of order or twice.
+    #[error("round {round}: the survivors must be agents of the roster, ascending, each once")]
+    Survivors {
+        /// The round.
+        round: RoundNumber,
+    },
+    /// Fewer survivors than T_min.
+    #[error("round {round} was released with {survivors} survivors; it needs {survivors_min}")]
+    TooFew {
+        /// The round.
+        round: RoundNumber,
+        /// Survivors.
+        survivors: usize,
+        /// T_min.
+        survivors_min: u32,
+    },
+    /// A session id that stands in an earlier entry.
+    #[error("round {round} names the session of an earlier round")]
+    SessionTwice {
+        /// The round.
+        round: RoundNumber,
+    },
+    /// An abort that asks for its charge back although vectors may have left.
+    #[error("round {round}: agents may have sent vectors, so the charge stands")]
+    Refund {
+        /// The round.
+        round: RoundNumber,
+    },
+}
+
+/// Where a ledger stands after some entries.
+#[derive(Clone, Debug)]
+pub(crate) struct State {
+    genesis: GenesisEntry,
+    roster: Option<RosterEntry>,
+    last_round: Option<RoundNumber>,
+    open: BTreeMap<RoundNumber, Reservation>,
+    sessions: BTreeSet<Digest>,
+    spent: Rho,
+}
+
+/// A round under way.
+#[derive(Clone, Debug)]
+pub(crate) struct Reservation {
+    pub(crate) entry: ReserveEntry,
+    pub(crate) roster: Vec<AgentId>,
+}
+
+impl State {
+    /// The state after the first entry.
+    pub(crate) fn begin(entry: &Entry) -> Result<Self, Violation> {
+        let Entry::Genesis(genesis) = entry else { return Err(Violation::Genesis) };
+        check_genesis(genesis)?;
+        Ok(Self {
+            genesis: (**genesis).clone(),
+            roster: None,
+            last_round: None,
+            open: BTreeMap::new(),
+            sessions: BTreeSet::new(),
+            spent: Rho::zero(),
+        })
+    }
+
+    pub(crate) fn genesis(&self) -> &GenesisEntry {
+        &self.genesis
+    }
+
+    pub(crate) fn open(&self) -> &BTreeMap<RoundNumber, Reservation> {
+        &self.open
+    }
+
+    /// What is charged; `Unprotected` in a federation without noise.
+    pub(crate) fn spent(&self) -> Privacy {
+        self.as_privacy(self.spent.clone())
+    }
+
+    /// What open rounds hold.
+    pub(crate) fn reserved(&self) -> Privacy {
+        self.as_privacy(self.reserved_rho())
+    }
+
+    /// The running sum after a charge of `rho`.
+    pub(crate) fn spent_with(&self, charge: &Privacy) -> Privacy {
+        match charge {
+            Privacy::Rho(rho) => self.as_privacy(&self.spent + rho),
+            Privacy::Unprotected => Privacy::Unprotected,
+        }
+    }
+
+    /// No charge, in this federation's terms.
+    pub(crate) fn no_charge(&self) -> Privacy {
+        self.as_privacy(Rho::zero())
+    }
+
+    fn as_privacy(&self, rho: Rho) -> Privacy {
+        match self.genesis.cap_rho {
+            Privacy::Rho(_) => Privacy::Rho(rho),
+            Privacy::Unprotected => Privacy::Unprotected,
+        }
+    }
+
+    fn reserved_rho(&self) -> Rho {
+        self.open.values().filter_map(|held| held.entry.rho.rho().cloned()).sum()
+    }
+
+    /// Whether `entry` may follow.
+    pub(crate) fn check(&self, entry: &Entry) -> Result<(), Violation> {
+        match entry {
+            Entry::Genesis(_) => Err(Violation::Genesis),
+            Entry::Roster(roster) => self.check_roster(roster),
+            Entry::Reserve(reserve) => self.check_reserve(reserve),
+            Entry::Release(release) => self.check_release(release),
+            Entry::Abort(abort) => self.check_abort(abort),
+        }
+    }
+
+    /// Takes over an entry that [`Self::check`] let pass.
+    pub(crate) fn commit(&mut self, entry: &Entry) {
+        match entry {
+            Entry::Genesis(_) => {}
+            Entry::Roster(roster) => self.roster = Some(roster.clone()),
+            Entry::Reserve(reserve) => {
+                let roster = self.roster.as_ref().map(|r| r.agents.clone()).unwrap_or_default();
+                let held = Reservation { entry: (**reserve).clone(), roster };
+                self.open.insert(reserve.round, held);
+                self.last_round = Some(reserve.round);
+            }
+            Entry::Release(release) => {
+                self.open.remove(&release.round);
+                self.sessions.insert(release.session);
+                self.charge(&release.rho);
+            }
+            Entry::Abort(abort) => {
+                self.open.remove(&abort.round);
+                self.charge(&abort.rho_charged);
+            }
+        }
+    }
+
+    fn charge(&mut self, charge: &Privacy) {
+        if let Privacy::Rho(rho) = charge {
+            self.spent = &self.spent + rho;
+        }
+    }
+
+    fn check_roster(&self, entry: &RosterEntry) -> Result<(), Violation> {
+        if let Some(last) = &self.roster
+            && entry.epoch <= last.epoch
+        {
+            return Err(Violation::EpochOrder { epoch: entry.epoch, last: last.epoch });
+        }
+        if entry.epoch.0 == 0 {
+            return Err(range("epoch", "1 or more"));
+        }
+        let agents = entry.agents.len();
+        if agents > AGENTS_MAX || agents > self.genesis.enrolled as usize {
+            return Err(range("agents", "at most as many as are enrolled"));
+        }
+        if !entry.agents.is_sorted_by(|a, b| a < b) {
+            return Err(range("agents", "strictly ascending"));
+        }
+        check_cohort(&self.genesis, self.genesis.survivors_min, agents as u32)
+    }
+
+    fn check_reserve(&self, entry: &ReserveEntry) -> Result<(), Violation> {
+        let round = entry.round;
+        if let Some(last) = self.last_round.filter(|last| round <= *last) {
+            return Err(Violation::RoundOrder { round, last });
+        }
+        if round.0 == 0 {
+            return Err(range("round", "1 or more"));
+        }
+        let Some(roster) = self.roster.as_ref().filter(|roster| roster.epoch == entry.epoch) else {
+            return Err(Violation::EpochUnknown { round, epoch: entry.epoch });
+        };
+        check_numbers(entry)?;
+        let differs = |field| Err(Violation::Differs { round, field, fixed_by: "GENESIS" });
+        if entry.corrupt != self.genesis.corrupt {
+            return differs("corrupt");
+        }
+        if entry.survivors_min < self.genesis.survivors_min {
+            return differs("survivors_min");
+        }
+        if entry.clip_share_rule != self.genesis.identity_method {
+            return differs("clip_share_rule");
+        }
+        check_cohort(&self.genesis, entry.survivors_min, roster.agents.len() as u32)?;
+        match (&self.genesis.cap_rho, entry.mechanism) {
+            (Privacy::Rho(cap), MechanismName::DiscreteGaussian) => self.check_cost(entry, cap),
+            (Privacy::Unprotected, MechanismName::Unprotected) => check_no_cost(entry),
+            _ => differs("mechanism"),
+        }
+    }
+
+    /// Recomputes the cost from the entry's own numbers and holds it against the cap, exactly.
+    fn check_cost(&self, entry: &ReserveEntry, cap: &Rho) -> Result<(), Violation> {
+        let round = entry.round;
+        let missing = range("sigma_squared, share_variance, sampler_distance", "present");
+        let (Some(sigma_squared), Some(share), Some(distance)) =
+            (&entry.sigma_squared, &entry.share_variance, &entry.sampler_distance)
+        else {
+            return Err(missing);
+        };
+        if *distance < Rational::zero() || *distance >= Rational::one() {
+            return Err(range("sampler_distance", "at least 0 and below 1"));
+        }
+        let recomputed = |field, found: &dyn ToString, expected: &dyn ToString| {
+            let (found, expected) = (found.to_string(), expected.to_string());
+            Err(Violation::Recomputed { round, field, found, expected })
+        };
+        let honest_min = entry.survivors_min - entry.corrupt;
+        let expected = sigma_squared / &Rational::from_integer(honest_min);
+        if *share != expected {
+            return recomputed("share_variance", share, &expected);
+        }
+        if *share < Rational::from_integer(SHARE_SIGMA_MIN * SHARE_SIGMA_MIN) {
+            return Err(range("share_variance", "at least 16 squared"));
+        }
+        let cost =
+            Rho::of_distributed_gaussian(entry.delta, sigma_squared, honest_min, entry.coordinates);
+        if entry.rho != Privacy::Rho(cost.clone()) {
+            return recomputed("rho", &entry.rho, &cost);
+        }
+        let reserved = self.reserved_rho();
+        if &(&self.spent + &reserved) + &cost > *cap {
+            let (cap, spent) = (cap.clone(), self.spent.clone());
+            let source = Box::new(OverBudget { cap, spent, reserved, asked: cost });
+            return Err(Violation::OverCap { round, source });
+        }
+        Ok(())
+    }
+
+    fn check_release(&self, entry: &ReleaseEntry) -> Result<(), Violation> {
+        let round = entry.round;
+        let held = self.open.get(&round).ok_or(Violation::NotReserved { round })?;
+        let survivors = &entry.survivors;
+        let known = survivors.iter().all(|agent| held.roster.binary_search(agent).is_ok());
+        if !known || !survivors.is_sorted_by(|a, b| a < b) {
+            return Err(Violation::Survivors { round });
+        }
+        let survivors_min = held.entry.survivors_min;
+        if survivors.len() < survivors_min as usize {
+            return Err(Violation::TooFew { round, survivors: survivors.len(), survivors_min });
+        }
+        if entry.vectors.len() != survivors.len() {
+            return Err(range("vectors", "one digest for each survivor"));
+        }
+        if self.sessions.contains(&entry.session) {
+            return Err(Violation::SessionTwice { round });
+        }
+        if entry.rho != held.entry.rho {
+            return Err(Violation::Differs { round, field: "rho", fixed_by: "RESERVE" });
+        }
+        self.check_spent(round, &entry.rho, &entry.spent)
+    }
+
+    fn check_abort(&self, entry: &AbortEntry) -> Result<(), Violation> {
+        let round = entry.round;
+        let held = self.open.get(&round).ok_or(Violation::NotReserved { round })?;
+        if entry.unmask_started && !entry.committed {
+            return Err(range("unmask_started", "false unless the cohort was committed"));
+        }
+        if entry.committed && entry.rho_charged != held.entry.rho {
+            return Err(Violation::Refund { round });
+        }
+        if entry.rho_charged != held.entry.rho && entry.rho_charged != self.no_charge() {
+            return Err(Violation::Differs { round, field: "rho_charged", fixed_by: "RESERVE" });
+        }
+        self.check_spent(round, &entry.rho_charged, &entry.spent)
+    }
+
+    fn check_spent(
+        &self,
+        round: RoundNumber,
+        charge: &Privacy,
+        spent: &Privacy,
+    ) -> Result<(), Violation> {
+        let expected = self.spent_with(charge);
+        if *spent == expected {
+            return Ok(());
+        }
+        let (found, expected) = (spent.to_string(), expected.to_string());
+        Err(Violation::Recomputed { round, field: "spent", found, expected })
+    }
+}
+
+fn range(field: &'static str, expected: &'static str) -> Violation {
+    Violation::Range { field, expected }
+}
+
+fn check_text(field: &'static str, text: &str) -> Result<(), Violation> {
+    if text.is_empty() || text.len() > TEXT_BYTES_MAX || text.chars().any(char::is_control) {
+        return Err(range(field, "1 to 128 bytes without control characters"));
+    }
+    Ok(())
+}
+
+fn check_genesis(entry: &GenesisEntry) -> Result<(), Violation> {
+    if entry.accountant_version != ACCOUNTANT_VERSION {
+        return Err(Violation::Accountant { found: entry.accountant_version.clone() });
+    }
+    check_text("software", &entry.software)?;
+    check_text("purpose", &entry.purpose)?;
+    if entry.delta <= Rational::zero() || entry.delta >= Rational::one() {
+        return Err(range("delta", "above 0 and below 1"));
+    }
+    if entry.delta_reserved < Rational::zero() || entry.delta_reserved >= entry.delta {
+        return Err(range("delta_reserved", "at least 0 and below delta"));
+    }
+    if entry.unit == Unit::Person && entry.identity_method == IdentityMethod::PerAgent {
+        return Err(range("unit", "person-per-agent where persons are not told apart"));
+    }
+    // T_min agents are the smallest roster that may follow.
+    check_cohort(entry, entry.survivors_min, entry.survivors_min)
+}
+
+/// The floors of GENESIS, with a T_min that may be higher, for a roster of `agents`.
+fn check_cohort(genesis: &GenesisEntry, survivors_min: u32, agents: u32) -> Result<(), Violation> {
+    let GenesisEntry { enrolled, corrupt, .. } = *genesis;
+    // Keeps the rule's sums far from overflow.
+    if enrolled as usize > AGENTS_MAX || survivors_min > enrolled {
+        return Err(range("enrolled, survivors_min", "at most 1,024, survivors_min not above it"));
+    }
+    if corrupt == 0 || corrupt > enrolled {
+        return Err(range("corrupt", "1 to the number enrolled"));
+    }
+    let rule = CohortRule { enrolled, corrupt, survivors_min };
+    rule.check(agents).map_err(|source| Violation::Cohort { agents, source })
+}
+
+/// Ranges of the numbers that do not depend on the ledger.
+fn check_numbers(entry: &ReserveEntry) -> Result<(), Violation> {
+    check_text("plan", &entry.plan)?;
+    check_text("task", &entry.task)?;
+    if entry.coordinates == 0 || entry.coordinates as usize > COORDINATES_MAX {
+        return Err(range("coordinates", "1 to 2^24"));
+    }
+    if entry.scale_bits > 40 {
+        return Err(range("scale_bits", "0 to 40"));
+    }
+    if entry.delta == 0 {
+        return Err(range("delta", "1 or more"));
+    }
+    if !(2..=MODULUS_BITS_MAX).contains(&u32::from(entry.modulus_bits)) {
+        return Err(range("modulus_bits", "2 to 62"));
+    }
+    Ok(())
+}
+
+fn check_no_cost(entry: &ReserveEntry) -> Result<(), Violation> {
+    let none = entry.sigma_squared.is_none()
+        && entry.share_variance.is_none()
+        && entry.sampler_distance.is_none();
+    if !none {
+        return Err(range("sigma_squared, share_variance, sampler_distance", "absent"));
+    }
+    if entry.rho != Privacy::Unprotected {
+        return Err(range("rho", "'unprotected'"));
+    }
+    Ok(())
+}
