@@ -1,0 +1,273 @@
+//! The command line: what an operator, an enrolment authority and an auditor type.
+
+use std::{
+    ffi::OsString,
+    io::{IsTerminal as _, Write as _},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use chorale_ledger::{Expect, Head};
+use chorale_wire::PublicKey;
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+use crate::{
+    config::Config,
+    enrolment,
+    error::explain,
+    events::Reporter,
+    service::{self, Options},
+};
+
+/// Runs rounds of a federation, keeps its models and its ledger.
+///
+/// The coordinator never sees a person's data: stores' agents send one masked vector per round,
+/// and only the noisy sum over enough stores can be read.
+#[derive(Debug, Parser)]
+#[command(name = "coordinator", version, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a federation until it is stopped (or done, with --exit-when-done).
+    Run {
+        /// The federation's configuration (TOML).
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// End when all plans are done and agents have the final model.
+        #[arg(long)]
+        exit_when_done: bool,
+        /// Report every step as one JSON object per line on standard output.
+        #[arg(long)]
+        events: bool,
+    },
+    /// Look at plans before they run.
+    #[command(subcommand)]
+    Plan(PlanCommand),
+    /// Verify a ledger, offline, with nothing but the file.
+    #[command(subcommand)]
+    Ledger(LedgerCommand),
+    /// The enrolment authority. Run it on a machine that is not the coordinator's.
+    #[command(subcommand)]
+    Ca(CaCommand),
+    /// Print a completion script for your shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum PlanCommand {
+    /// Show each plan with its noise, its cost and what is left, without running anything.
+    Check {
+        /// The federation's configuration (TOML).
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// Print JSON for machines.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum LedgerCommand {
+    /// Recompute everything in a ledger and say what was spent.
+    ///
+    /// Without --head the answer is "complete only up to entry N": whoever wrote the file could
+    /// have left out entries at its end. A head from an agent or an earlier look proves that
+    /// nothing up to it is missing.
+    Verify {
+        /// The ledger (JSON Lines).
+        file: PathBuf,
+        /// A head from elsewhere, SEQ:HASH.
+        #[arg(long, value_name = "SEQ:HASH")]
+        head: Option<Head>,
+        /// The coordinator's public key as the agents know it, 64 hexadecimal digits.
+        #[arg(long, value_name = "KEY", value_parser = public_key)]
+        key: Option<PublicKey>,
+        /// Print JSON for machines.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Commands of the enrolment authority.
+#[derive(Debug, Subcommand)]
+pub(crate) enum CaCommand {
+    /// Make a new authority: its keys stay in this folder.
+    Create {
+        /// The authority's folder.
+        #[arg(long, value_name = "DIR")]
+        ca: PathBuf,
+    },
+    /// Make the coordinator's keys in --keys and certify them.
+    Coordinator {
+        /// The authority's folder.
+        #[arg(long, value_name = "DIR")]
+        ca: PathBuf,
+        /// The coordinator's key folder, to be carried to the coordinator.
+        #[arg(long, value_name = "DIR")]
+        keys: PathBuf,
+    },
+    /// Write one invitation file per store: address, fingerprint, one-time token.
+    Invite {
+        /// The authority's folder.
+        #[arg(long, value_name = "DIR")]
+        ca: PathBuf,
+        /// CSV with a column `agent`; a second column is a note.
+        #[arg(long, value_name = "FILE")]
+        stores: PathBuf,
+        /// Where agents reach the coordinator, HOST:PORT.
+        #[arg(long, value_name = "HOST:PORT")]
+        address: String,
+        /// Where stores enrol, HOST:PORT.
+        #[arg(long, value_name = "HOST:PORT")]
+        enrolment: String,
+        /// Folder for the invitation files: hand each to its store over a channel you trust.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// The coordinator's state folder; it gets the tokens' digests, never the tokens.
+        #[arg(long, value_name = "DIR")]
+        state: PathBuf,
+        /// Days until the invitations expire.
+        #[arg(long, default_value_t = 14)]
+        days: u32,
+    },
+    /// Check the requests that stores have sent and sign the good ones.
+    Sign {
+        /// The authority's folder.
+        #[arg(long, value_name = "DIR")]
+        ca: PathBuf,
+        /// The coordinator's state folder (or a copy of its `enrolment` folder's parent).
+        #[arg(long, value_name = "DIR")]
+        state: PathBuf,
+    },
+}
+
+fn public_key(text: &str) -> Result<PublicKey, String> {
+    PublicKey::parse(text).ok_or_else(|| "a key has 64 hexadecimal digits".to_string())
+}
+
+/// Runs the program with these arguments (the first is the program's name).
+///
+/// Exit codes: 0 done, 1 refused or failed (the reason is on standard error), 2 wrong usage.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let code = error.exit_code();
+            let shown = error.print();
+            return ExitCode::from(if shown.is_ok() { code as u8 } else { 2 });
+        }
+    };
+    start_logging();
+    match run(arguments.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say_error(&explain(error.as_ref()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+type AnyError = Box<dyn std::error::Error + Send + Sync>;
+
+fn run(command: Command) -> Result<(), AnyError> {
+    match command {
+        Command::Run { config, exit_when_done, events } => {
+            let config = Config::load(&config)?;
+            let reporter = if events { Reporter::json() } else { Reporter::Log };
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            let options = Options { exit_when_done, reporter };
+            runtime.block_on(service::serve(config, options, shutdown_signal()))?;
+            Ok(())
+        }
+        Command::Plan(PlanCommand::Check { config, json }) => plan_check(&config, json),
+        Command::Ledger(LedgerCommand::Verify { file, head, key, json }) => {
+            ledger_verify(&file, Expect { head, coordinator: key }, json)
+        }
+        Command::Ca(command) => {
+            for line in enrolment::authority_command(command)? {
+                say(&line)?;
+            }
+            Ok(())
+        }
+        Command::Completions { shell } => {
+            let mut command = Arguments::command();
+            clap_complete::generate(shell, &mut command, "coordinator", &mut std::io::stdout());
+            Ok(())
+        }
+    }
+}
+
+fn plan_check(path: &Path, json: bool) -> Result<(), AnyError> {
+    let config = Config::load(path)?;
+    let forecast = service::forecast(&config)?;
+    if json {
+        return say(&serde_json::to_string_pretty(&forecast)?);
+    }
+    say(&forecast.to_string())
+}
+
+fn ledger_verify(file: &Path, expect: Expect, json: bool) -> Result<(), AnyError> {
+    let content = std::fs::read(file)
+        .map_err(|error| format!("cannot read the ledger {}: {error}", file.display()))?;
+    let report = chorale_ledger::verify_with(&content, &expect)?;
+    if json { say(&serde_json::to_string_pretty(&report)?) } else { say(&report.to_string()) }
+}
+
+/// Resolves at Ctrl-C or SIGTERM.
+async fn shutdown_signal() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = tokio::signal::ctrl_c() => {}
+            }
+            return;
+        }
+    }
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+fn start_logging() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("CHORALE_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let started = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .try_init();
+    if started.is_err() {
+        tracing::debug!("another part of this process has set up logging");
+    }
+}
+
+fn say(text: &str) -> Result<(), AnyError> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{}", text.trim_end())?;
+    Ok(())
+}
+
+fn say_error(text: &str) {
+    let written = writeln!(std::io::stderr(), "{text}");
+    drop(written);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

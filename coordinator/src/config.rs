@@ -1,0 +1,316 @@
+//! The coordinator's configuration file.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use chorale_dp::Rational;
+use chorale_plan::{CohortRule, Parameters};
+use chorale_wire::FederationId;
+use serde::Deserialize;
+
+/// A federation as its operator describes it, in TOML. Paths are relative to the file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Name of the federation.
+    pub federation: FederationId,
+    /// What it is for; stands in the ledger's first entry. For example `evaluation only`.
+    #[serde(default = "default_purpose")]
+    pub purpose: String,
+    /// Agents to wait for before the first epoch opens.
+    pub agents: u32,
+    /// Declared item catalogue, CSV.
+    pub catalogue: PathBuf,
+    /// Folder for the ledger, models and position.
+    pub state: PathBuf,
+    /// Folder with the coordinator's own keys and certificates.
+    pub keys: PathBuf,
+    /// Where agents connect.
+    pub listen: SocketAddr,
+    /// Where stores enrol; nothing listens there when absent.
+    pub enrolment_listen: Option<SocketAddr>,
+    /// Enrolment requests that one network address may send in a minute; the transport's default
+    /// when absent. Raise it where many stores share an address.
+    pub enrolments_per_minute: Option<u32>,
+    /// The privacy budget.
+    pub privacy: Privacy,
+    /// The threat model.
+    pub cohort: Cohort,
+    /// Deadlines.
+    #[serde(default)]
+    pub timing: Timing,
+    /// Plans in the order in which they run.
+    #[serde(rename = "plan")]
+    pub plans: Vec<PlannedTask>,
+}
+
+/// Budget over the federation's lifetime.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Privacy {
+    /// Largest ε over the lifetime; absent only where `unprotected` is true.
+    pub epsilon: Option<f64>,
+    /// δ over the lifetime, as an exact decimal or fraction, for example `1/100000`.
+    #[serde(default = "default_delta")]
+    pub delta: Rational,
+    /// No noise, ε = ∞. Agents refuse it unless their own policy allows it.
+    #[serde(default)]
+    pub unprotected: bool,
+}
+
+/// The threat model in the configuration.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cohort {
+    /// Identities on the enrolment list, N.
+    pub enrolled: u32,
+    /// γ in thousandths: ⌈γN⌉ agents are assumed corrupt.
+    #[serde(default = "default_gamma")]
+    pub gamma_per_mille: u32,
+    /// Smallest admissible number of survivors, T_min.
+    pub survivors_min: u32,
+}
+
+impl Cohort {
+    /// The rule that plans carry.
+    #[must_use]
+    pub fn rule(&self) -> CohortRule {
+        CohortRule {
+            enrolled: self.enrolled,
+            corrupt: CohortRule::corrupt_of(self.enrolled, self.gamma_per_mille),
+            survivors_min: self.survivors_min,
+        }
+    }
+}
+
+/// Deadlines in milliseconds. A phase goes on early when everybody answered.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Timing {
+    /// How long to wait for `agents` to connect before going on with at least `survivors_min`.
+    pub gather_ms: u64,
+    /// Each step of epoch setup.
+    pub setup_ms: u64,
+    /// From ROUND-OPEN until agents are ready.
+    pub ready_ms: u32,
+    /// From COMMIT until masked vectors have arrived.
+    pub upload_ms: u32,
+    /// Votes and shares, each.
+    pub reveal_ms: u64,
+    /// How often a round that aborted is tried again.
+    pub retries: u32,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            gather_ms: 60_000,
+            setup_ms: 20_000,
+            ready_ms: 60_000,
+            upload_ms: 120_000,
+            reveal_ms: 20_000,
+            retries: 2,
+        }
+    }
+}
+
+/// One plan of the programme.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedTask {
+    /// Name for people.
+    pub name: String,
+    /// Name of the task, for example `matrix-factorisation`.
+    pub task: String,
+    /// Number of rounds, 1 to 64.
+    pub rounds: u32,
+    /// Share of the whole budget (of ρ) for this plan, as a fraction such as `3/20`.
+    #[serde(default = "Rational::one")]
+    pub budget_share: Rational,
+    /// Lattice resolution, 0 to 40.
+    #[serde(default = "default_scale_bits")]
+    pub scale_bits: u8,
+    /// Most persons at one agent.
+    #[serde(default = "default_persons_max")]
+    pub persons_max: u32,
+    /// Only events before this instant are used (Unix seconds, UTC).
+    pub events_before_s: u64,
+    /// The task's parameters.
+    #[serde(default)]
+    pub parameters: Parameters,
+}
+
+fn default_purpose() -> String {
+    "production".into()
+}
+
+fn default_delta() -> Rational {
+    Rational::new(1, 100_000).unwrap_or_else(Rational::zero)
+}
+
+fn default_gamma() -> u32 {
+    100
+}
+
+fn default_scale_bits() -> u8 {
+    16
+}
+
+fn default_persons_max() -> u32 {
+    1024
+}
+
+/// Why a configuration cannot be used. The operator is to blame.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {path}: check the path and its permissions")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is no such configuration; the source names line and key.
+    #[error("{path} is not a coordinator configuration: correct the key named below")]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// What the parser says.
+        #[source]
+        source: Box<toml::de::Error>,
+    },
+    /// A value that contradicts another.
+    #[error("{path}: {what}")]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// What contradicts and what to do.
+        what: String,
+    },
+}
+
+impl Config {
+    /// Reads and checks a configuration file.
+    ///
+    /// # Errors
+    /// [`ConfigError`] says which file, which key and what to do.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.to_path_buf(), source })?;
+        let mut config: Self = toml::from_str(&text).map_err(|source| ConfigError::Parse {
+            path: path.to_path_buf(),
+            source: Box::new(source),
+        })?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        for place in [&mut config.catalogue, &mut config.state, &mut config.keys] {
+            *place = folder.join(&place);
+        }
+        config
+            .check()
+            .map_err(|what| ConfigError::Value { path: path.to_path_buf(), what })?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        match (self.privacy.epsilon, self.privacy.unprotected) {
+            (None, false) => {
+                return Err("set privacy.epsilon, or privacy.unprotected = true for ε = ∞".into());
+            }
+            (Some(_), true) => {
+                return Err("privacy.epsilon and privacy.unprotected exclude each other".into());
+            }
+            (Some(epsilon), false) if !(epsilon.is_finite() && epsilon > 0.0) => {
+                return Err(format!("privacy.epsilon is {epsilon}; it must be positive"));
+            }
+            _ => {}
+        }
+        if self.privacy.delta <= Rational::zero() || self.privacy.delta >= Rational::one() {
+            return Err("privacy.delta must lie between 0 and 1".into());
+        }
+        if self.plans.is_empty() {
+            return Err("there is no [[plan]]: nothing would run".into());
+        }
+        let shares = self
+            .plans
+            .iter()
+            .fold(Rational::zero(), |sum, plan| &sum + &plan.budget_share);
+        if !self.privacy.unprotected && shares > Rational::one() {
+            return Err(format!(
+                "the plans' budget_share add up to {shares}; at most 1 can be spent"
+            ));
+        }
+        if self.agents < self.cohort.survivors_min {
+            return Err(format!(
+                "agents is {}, below cohort.survivors_min = {}: no round could complete",
+                self.agents, self.cohort.survivors_min
+            ));
+        }
+        self.cohort.rule().check(self.agents).map_err(|error| format!("[cohort]: {error}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const GOOD: &str = r#"
+federation = "retail"
+agents = 12
+catalogue = "catalogue.csv"
+state = "state"
+keys = "keys"
+listen = "127.0.0.1:7443"
+[privacy]
+epsilon = 4.0
+[cohort]
+enrolled = 12
+survivors_min = 10
+[[plan]]
+name = "taste"
+task = "cooccurrence"
+rounds = 1
+events_before_s = 1512172800
+"#;
+
+    fn load(text: &str) -> Result<Config, ConfigError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("coordinator.toml");
+        std::fs::write(&path, text).unwrap();
+        Config::load(&path)
+    }
+
+    #[test]
+    fn a_good_file_loads_with_defaults() {
+        let config = load(GOOD).unwrap();
+        assert_eq!(config.cohort.rule().corrupt, 2);
+        assert_eq!(config.privacy.delta.to_string(), "1/100000");
+        assert!(config.state.is_absolute());
+    }
+
+    #[test]
+    fn a_typo_names_the_key() {
+        let error = load(&GOOD.replace("survivors_min", "survivor_min")).unwrap_err();
+        let source = std::error::Error::source(&error).unwrap().to_string();
+        assert!(source.contains("survivor_min"), "{source}");
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        for (from, to, word) in [
+            ("epsilon = 4.0", "epsilon = 4.0\nunprotected = true", "exclude"),
+            ("epsilon = 4.0", "epsilon = -1.0", "positive"),
+            ("epsilon = 4.0", "", "epsilon"),
+            ("agents = 12", "agents = 9", "no round"),
+            ("survivors_min = 10", "survivors_min = 6", "at least 10"),
+            ("rounds = 1", "rounds = 1\nbudget_share = \"3/2\"", "add up"),
+        ] {
+            let error = load(&GOOD.replace(from, to)).unwrap_err().to_string();
+            assert!(error.contains(word), "{to}: {error}");
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! What a running coordinator tells people and machines: one event per step, no personal data.
+
+use std::{io::Write as _, sync::Mutex};
+
+use serde::Serialize;
+
+/// Something that happened, in the order in which it happened.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    /// The coordinator listens.
+    Listening {
+        /// For agents.
+        agents: String,
+        /// For enrolment.
+        enrolment: Option<String>,
+    },
+    /// An agent's connection came or went.
+    Agents {
+        /// Agents connected now.
+        connected: u32,
+        /// Agents waited for.
+        expected: u32,
+    },
+    /// An epoch is ready.
+    Epoch {
+        /// Its number.
+        epoch: u64,
+        /// Agents in it.
+        agents: u32,
+        /// Agents left out, and why.
+        excluded: Vec<(String, String)>,
+    },
+    /// A round opened.
+    RoundOpen {
+        /// Its number.
+        round: u64,
+        /// Rounds of the programme.
+        of: u64,
+        /// The plan's name.
+        plan: String,
+    },
+    /// The cohort is fixed: masked vectors are on their way.
+    Cohort {
+        /// The round.
+        round: u64,
+        /// Agents in the cohort.
+        agents: u32,
+    },
+    /// An agent does not take part.
+    Refused {
+        /// The round.
+        round: u64,
+        /// The agent.
+        agent: String,
+        /// Its words.
+        reason: String,
+    },
+    /// A round is complete.
+    Round {
+        /// The round.
+        round: u64,
+        /// The plan's name.
+        plan: String,
+        /// The survivors.
+        survivors: u32,
+        /// The cohort.
+        cohort: u32,
+        /// Digest of the model after it.
+        model: String,
+        /// Bytes that arrived from all agents since the round opened.
+        bytes_received: u64,
+        /// Bytes that went to all agents since the round opened.
+        bytes_sent: u64,
+        /// Seconds since the round opened.
+        seconds: f64,
+    },
+    /// A round ended without a result.
+    Aborted {
+        /// The round.
+        round: u64,
+        /// Why.
+        reason: String,
+        /// Who is to blame, where it is known.
+        blamed: Vec<(String, String)>,
+        /// Whether another attempt follows.
+        retry: bool,
+    },
+    /// All plans are done.
+    Finished {
+        /// Rounds completed.
+        rounds: u64,
+        /// Digest of the final model.
+        model: String,
+    },
+}
+
+/// Where events go.
+#[derive(Debug)]
+pub enum Reporter {
+    /// To the log only.
+    Log,
+    /// As JSON lines to standard output, besides the log.
+    Json(Mutex<std::io::Stdout>),
+}
+
+impl Reporter {
+    /// JSON lines to standard output.
+    #[must_use]
+    pub fn json() -> Self {
+        Self::Json(Mutex::new(std::io::stdout()))
+    }
+
+    /// Reports one event.
+    pub fn report(&self, event: &Event) {
+        match event {
+            Event::Aborted { .. } | Event::Refused { .. } => tracing::warn!(?event),
+            _ => tracing::info!(?event),
+        }
+        if let Self::Json(out) = self
+            && let Ok(line) = serde_json::to_string(event)
+            && let Ok(mut out) = out.lock()
+            && let Err(error) = writeln!(out, "{line}").and_then(|()| out.flush())
+        {
+            tracing::warn!(%error, "an event could not be written to standard output");
+        }
+    }
+}

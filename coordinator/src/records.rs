@@ -1,0 +1,166 @@
+//! The ledger of a running federation: the chain in memory and its file move together.
+
+use std::path::{Path, PathBuf};
+
+use chorale_ledger::{
+    ACCOUNTANT_VERSION, Adjacency, Chain, Entry, GenesisEntry, Head, IdentityMethod, Outcome, Privacy, Unit,
+    chain::Released, torn_tail,
+};
+use chorale_plan::delta_reserved;
+use chorale_wire::{PublicKey, RoundNumber, SecretKey, message::AbortCause};
+
+use crate::{config::Config, error::RunError, ledger_file::LedgerFile, programme::Programme};
+
+/// How one person at several stores is bounded in every federation of this version.
+const IDENTITY_METHOD: IdentityMethod = IdentityMethod::HomeStore;
+
+/// Chain and file.
+pub(crate) struct Records {
+    path: PathBuf,
+    chain: Chain,
+    file: LedgerFile,
+}
+
+impl Records {
+    /// Opens the federation's ledger, or begins it with GENESIS. A torn last line of a crash is
+    /// cut off; anything else that does not verify is refused.
+    pub(crate) fn open(
+        path: &Path,
+        config: &Config,
+        programme: &Programme,
+        key: &SecretKey,
+        authority: PublicKey,
+        time_s: u64,
+    ) -> Result<Self, RunError> {
+        let (mut file, content) = LedgerFile::open(path)?;
+        let torn = torn_tail(&content).len();
+        let whole = &content[..content.len() - torn];
+        if torn > 0 {
+            tracing::warn!(bytes = torn, "a torn last line of the ledger is cut off");
+            file.cut(whole.len() as u64)?;
+        }
+        let expected = genesis(config, programme, key.public(), authority);
+        if whole.is_empty() {
+            let (chain, line) =
+                Chain::genesis(expected, key, time_s).map_err(RunError::Refused)?;
+            file.append(&line)?;
+            return Ok(Self { path: path.into(), chain, file });
+        }
+        let chain = Chain::resume(whole).map_err(|source| RunError::Ledger {
+            path: path.into(),
+            source: Box::new(source),
+        })?;
+        let records = Self { path: path.into(), chain, file };
+        records.same_federation(&expected)?;
+        Ok(records)
+    }
+
+    /// Appends an entry durably and gives the new head.
+    pub(crate) fn append(
+        &mut self,
+        entry: Entry,
+        key: &SecretKey,
+        time_s: u64,
+    ) -> Result<Head, RunError> {
+        // The chain is advanced on a copy: what the disk refused did not happen.
+        let mut next = self.chain.clone();
+        let line = next.append(entry, key, time_s).map_err(RunError::Refused)?;
+        self.file.append(&line)?;
+        self.chain = next;
+        Ok(self.chain.head())
+    }
+
+    pub(crate) fn release(
+        &mut self,
+        released: Released,
+        key: &SecretKey,
+        time_s: u64,
+    ) -> Result<Head, RunError> {
+        let entry = self.chain.release(released).map_err(RunError::Rule)?;
+        self.append(entry, key, time_s)
+    }
+
+    pub(crate) fn abort(
+        &mut self,
+        round: RoundNumber,
+        cause: AbortCause,
+        committed: bool,
+        unmask_started: bool,
+        key: &SecretKey,
+        time_s: u64,
+    ) -> Result<Head, RunError> {
+        let entry = self
+            .chain
+            .abort(round, cause, committed, unmask_started)
+            .map_err(RunError::Rule)?;
+        self.append(entry, key, time_s)
+    }
+
+    /// Rounds that a crash left open.
+    pub(crate) fn open_rounds(&self) -> Vec<RoundNumber> {
+        self.chain.open_rounds()
+    }
+
+    /// Whether the ledger holds the RELEASE of `round`.
+    pub(crate) fn released(&self, round: u64) -> Result<bool, RunError> {
+        let failed = |source| RunError::File {
+            action: "read",
+            path: self.path.clone(),
+            source,
+        };
+        let content = std::fs::read(&self.path).map_err(failed)?;
+        let report = chorale_ledger::verify(&content, None).map_err(|source| RunError::Ledger {
+            path: self.path.clone(),
+            source: Box::new(source),
+        })?;
+        let line = report.rounds.iter().find(|line| line.round == round);
+        Ok(line.is_some_and(|line| matches!(line.outcome, Outcome::Released { .. })))
+    }
+
+    fn same_federation(&self, expected: &GenesisEntry) -> Result<(), RunError> {
+        let found = self.chain.promise();
+        let differs = [
+            (found.federation != expected.federation, "federation name"),
+            (found.cap_rho != expected.cap_rho || found.delta != expected.delta, "privacy budget"),
+            (
+                (found.enrolled, found.corrupt, found.survivors_min)
+                    != (expected.enrolled, expected.corrupt, expected.survivors_min),
+                "cohort rule",
+            ),
+            (found.catalogue != expected.catalogue, "catalogue"),
+            (found.coordinator != expected.coordinator, "coordinator key"),
+            (found.authority != expected.authority, "enrolment authority"),
+        ];
+        match differs.iter().find(|(differs, _)| *differs) {
+            Some((_, what)) => Err(RunError::OtherFederation { path: self.path.clone(), what }),
+            None => Ok(()),
+        }
+    }
+}
+
+fn genesis(
+    config: &Config,
+    programme: &Programme,
+    coordinator: PublicKey,
+    authority: PublicKey,
+) -> GenesisEntry {
+    let rule = config.cohort.rule();
+    GenesisEntry {
+        federation: config.federation.clone(),
+        unit: Unit::Person,
+        adjacency: Adjacency::AddRemove,
+        identity_method: IDENTITY_METHOD,
+        delta: config.privacy.delta.clone(),
+        delta_reserved: delta_reserved(&config.privacy.delta),
+        cap_rho: programme.cap().cloned().map_or(Privacy::Unprotected, Privacy::Rho),
+        enrolled: rule.enrolled,
+        corrupt: rule.corrupt,
+        survivors_min: rule.survivors_min,
+        catalogue: programme.catalogue(),
+        coordinator,
+        authority,
+        accountant_version: ACCOUNTANT_VERSION.into(),
+        software: concat!("chorale-coordinator ", env!("CARGO_PKG_VERSION")).into(),
+        purpose: config.purpose.clone(),
+    }
+}
