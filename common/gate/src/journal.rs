@@ -1,0 +1,523 @@
+//! The agent's own account of what it gave: charged durably before anything leaves, and never
+//! trusted to the coordinator.
+//!
+//! [`Journal`] is what the gate asks for. [`JournalState`] is the logic that a durable journal
+//! runs its records through, before it writes one and when it reads them back.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chorale_dp::{OverBudget, Rho};
+use chorale_wire::{Digest, FederationId, RoundNumber};
+use serde::{Deserialize, Serialize};
+
+/// What a round costs this agent's customers, and what must not be answered twice.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Charge {
+    /// The federation whose budget is charged.
+    pub federation: FederationId,
+    /// The round.
+    pub round: RoundNumber,
+    /// Digest of the plan.
+    pub plan: Digest,
+    /// Digest of the model that the contributions are computed on.
+    pub model: Digest,
+    /// The data window: events before this instant, in Unix seconds.
+    pub window: u64,
+    /// The cost; `None` for a round without noise.
+    pub rho: Option<Rho>,
+}
+
+/// How a charged round ends at this agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Settlement {
+    /// The masked vector is about to leave: recorded *before* its first byte. The charge stands.
+    Released,
+    /// The round ended and no byte of a masked vector left: the charge is given back.
+    Refunded,
+}
+
+/// The durable journal of an agent. An implementation returns only after the disk has it.
+pub trait Journal {
+    /// Why a journal refuses or fails.
+    type Error: std::error::Error + Send + Sync + 'static;
+
+    /// Charges a round, durably. Refuses a round that is not above every round charged before in
+    /// that federation, a (plan, model, window) that was answered before, and a cost over the cap.
+    ///
+    /// # Errors
+    /// The journal's own; nothing is charged.
+    fn charge(&mut self, charge: &Charge) -> Result<(), Self::Error>;
+
+    /// Ends a charged round, durably and once.
+    ///
+    /// # Errors
+    /// The journal's own; also for a round that is not charged or is settled already, so that
+    /// nothing is given back after a vector may have left.
+    fn settle(
+        &mut self,
+        federation: &FederationId,
+        round: RoundNumber,
+        settlement: Settlement,
+    ) -> Result<(), Self::Error>;
+
+    /// What is charged and not given back.
+    ///
+    /// # Errors
+    /// The journal's own.
+    fn spent(&self, federation: &FederationId) -> Result<Rho, Self::Error>;
+}
+
+/// One record of a durable journal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Record {
+    /// A round was charged.
+    Charged(Charge),
+    /// A charged round ended.
+    Settled {
+        /// The federation.
+        federation: FederationId,
+        /// The round.
+        round: RoundNumber,
+        /// How.
+        settlement: Settlement,
+    },
+}
+
+/// Why a record may not follow. It depends on public parameters only.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JournalRefusal {
+    /// A round number that was answered before, or is below one that was.
+    #[error(
+        "federation {federation}: round {round} was asked after round {last}; this agent answers \
+         rounds in ascending order, each once"
+    )]
+    Stale {
+        /// The federation.
+        federation: FederationId,
+        /// The round asked for.
+        round: RoundNumber,
+        /// The highest round ever charged.
+        last: RoundNumber,
+    },
+    /// The same question under another round number.
+    #[error(
+        "federation {federation}: round {round} asks again what round {before} asked (same plan, \
+         model and data window); the difference of two answers would say too much"
+    )]
+    Repeated {
+        /// The federation.
+        federation: FederationId,
+        /// The round asked for.
+        round: RoundNumber,
+        /// The round that was answered.
+        before: RoundNumber,
+    },
+    /// The cost does not fit this agent's own cap.
+    #[error(
+        "federation {federation}: round {round} does not fit this agent's own cap; end the \
+         federation or raise the cap in the agent's policy"
+    )]
+    OverCap {
+        /// The federation.
+        federation: FederationId,
+        /// The round asked for.
+        round: RoundNumber,
+        /// The figures; nothing is held in reserve, what is charged counts as spent.
+        #[source]
+        source: Box<OverBudget>,
+    },
+    /// A federation either has noise in every round or in none.
+    #[error("federation {federation}: round {round} mixes rounds with and without noise")]
+    Mixed {
+        /// The federation.
+        federation: FederationId,
+        /// The round asked for.
+        round: RoundNumber,
+    },
+    /// The round holds no charge that could end.
+    #[error(
+        "federation {federation}: round {round} is not charged, or ended already; nothing is \
+         given back after a vector may have left"
+    )]
+    NotOpen {
+        /// The federation.
+        federation: FederationId,
+        /// The round.
+        round: RoundNumber,
+    },
+}
+
+/// What an agent gave to each federation: pure, rebuilt from its records.
+///
+/// A charge that is not settled counts as spent, so a crash between charge and settlement costs
+/// budget and never privacy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JournalState {
+    cap: Rho,
+    caps: BTreeMap<FederationId, Rho>,
+    accounts: BTreeMap<FederationId, Account>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Account {
+    /// Sum of all charges that stand.
+    spent: Option<Rho>,
+    /// Whether the rounds have no noise.
+    unprotected: Option<bool>,
+    /// The tombstone: no round up to this one is ever answered again.
+    last: Option<RoundNumber>,
+    /// Rounds that are neither released nor given back.
+    open: BTreeMap<RoundNumber, Charge>,
+    /// Questions answered or being answered.
+    asked: BTreeMap<Question, RoundNumber>,
+    /// Rounds whose vector left.
+    released: BTreeSet<RoundNumber>,
+}
+
+type Question = (Digest, Digest, u64);
+
+impl Account {
+    fn spent(&self) -> Rho {
+        self.spent.clone().unwrap_or_else(Rho::zero)
+    }
+}
+
+impl JournalState {
+    /// Nothing charged; `cap` holds for each federation without one of its own.
+    #[must_use]
+    pub fn new(cap: Rho) -> Self {
+        Self { cap, caps: BTreeMap::new(), accounts: BTreeMap::new() }
+    }
+
+    /// Gives one federation a cap of its own. A cap below what is spent refuses every round.
+    pub fn set_cap(&mut self, federation: FederationId, cap: Rho) {
+        self.caps.insert(federation, cap);
+    }
+
+    /// The cap that holds for a federation.
+    #[must_use]
+    pub fn cap(&self, federation: &FederationId) -> &Rho {
+        self.caps.get(federation).unwrap_or(&self.cap)
+    }
+
+    /// What is charged and not given back.
+    #[must_use]
+    pub fn spent(&self, federation: &FederationId) -> Rho {
+        self.accounts.get(federation).map_or_else(Rho::zero, Account::spent)
+    }
+
+    /// The highest round ever charged: none up to it is answered again.
+    #[must_use]
+    pub fn last_round(&self, federation: &FederationId) -> Option<RoundNumber> {
+        self.accounts.get(federation).and_then(|account| account.last)
+    }
+
+    /// Charges that are neither released nor given back: rounds under way, or cut short by a
+    /// crash before their vector left.
+    pub fn open(&self) -> impl Iterator<Item = &Charge> {
+        self.accounts.values().flat_map(|account| account.open.values())
+    }
+
+    /// Number of rounds whose vector left, or was about to.
+    #[must_use]
+    pub fn released(&self, federation: &FederationId) -> usize {
+        self.accounts.get(federation).map_or(0, |account| account.released.len())
+    }
+
+    /// Whether `record` may follow. Changes nothing: check, write durably, then [`Self::apply`].
+    ///
+    /// # Errors
+    /// [`JournalRefusal`].
+    pub fn check(&self, record: &Record) -> Result<(), JournalRefusal> {
+        match record {
+            Record::Charged(charge) => self.check_charge(charge),
+            Record::Settled { federation, round, .. } => {
+                let open = self.accounts.get(federation).map(|account| &account.open);
+                if open.is_some_and(|open| open.contains_key(round)) {
+                    return Ok(());
+                }
+                Err(JournalRefusal::NotOpen { federation: federation.clone(), round: *round })
+            }
+        }
+    }
+
+    /// Takes a record over.
+    ///
+    /// # Errors
+    /// [`JournalRefusal`], as [`Self::check`]; the state is unchanged. Of records read back from
+    /// a disk it means that the file was tampered with. A cap that was lowered since is no reason
+    /// to refuse those: use [`Self::replay`].
+    pub fn apply(&mut self, record: &Record) -> Result<(), JournalRefusal> {
+        self.check(record)?;
+        self.commit(record);
+        Ok(())
+    }
+
+    /// Rebuilds the state from records in the order in which they were written. All rules but
+    /// the caps are checked again; caps may have been lowered since.
+    ///
+    /// # Errors
+    /// [`JournalRefusal`]: these records were not written by this logic.
+    pub fn replay<'a>(
+        &mut self,
+        records: impl IntoIterator<Item = &'a Record>,
+    ) -> Result<(), JournalRefusal> {
+        for record in records {
+            match self.check(record) {
+                Ok(()) | Err(JournalRefusal::OverCap { .. }) => self.commit(record),
+                Err(refusal) => return Err(refusal),
+            }
+        }
+        Ok(())
+    }
+
+    fn check_charge(&self, charge: &Charge) -> Result<(), JournalRefusal> {
+        let (federation, round) = (charge.federation.clone(), charge.round);
+        let fresh = Account::default();
+        let account = self.accounts.get(&federation).unwrap_or(&fresh);
+        if let Some(last) = account.last.filter(|last| round <= *last) {
+            return Err(JournalRefusal::Stale { federation, round, last });
+        }
+        if let Some(before) = account.asked.get(&question(charge)) {
+            return Err(JournalRefusal::Repeated { federation, round, before: *before });
+        }
+        if account.unprotected.is_some_and(|unprotected| unprotected != charge.rho.is_none()) {
+            return Err(JournalRefusal::Mixed { federation, round });
+        }
+        if let Some(asked) = &charge.rho {
+            let (cap, spent) = (self.cap(&federation).clone(), account.spent());
+            if &spent + asked > cap {
+                let (asked, reserved) = (asked.clone(), Rho::zero());
+                let source = Box::new(OverBudget { cap, spent, reserved, asked });
+                return Err(JournalRefusal::OverCap { federation, round, source });
+            }
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self, record: &Record) {
+        match record {
+            Record::Charged(charge) => {
+                let account = self.accounts.entry(charge.federation.clone()).or_default();
+                account.last = Some(charge.round);
+                account.unprotected = Some(charge.rho.is_none());
+                account.asked.insert(question(charge), charge.round);
+                if let Some(rho) = &charge.rho {
+                    account.spent = Some(&account.spent() + rho);
+                }
+                account.open.insert(charge.round, charge.clone());
+            }
+            Record::Settled { federation, round, settlement } => {
+                let Some(account) = self.accounts.get_mut(federation) else { return };
+                let Some(charge) = account.open.remove(round) else { return };
+                match settlement {
+                    Settlement::Released => {
+                        account.released.insert(*round);
+                    }
+                    Settlement::Refunded => account.give_back(&charge),
+                }
+            }
+        }
+    }
+}
+
+impl Account {
+    /// Nothing left the agent: the same question may be asked again, under a higher round number.
+    fn give_back(&mut self, charge: &Charge) {
+        self.asked.remove(&question(charge));
+        if let Some(rho) = &charge.rho {
+            let rest = self.spent().as_rational() - rho.as_rational();
+            // A charge is given back once and was added before, so the rest is never negative;
+            // were it, the sum stays.
+            self.spent = Rho::new(rest).ok().or_else(|| self.spent.take());
+        }
+    }
+}
+
+fn question(charge: &Charge) -> Question {
+    (charge.plan, charge.model, charge.window)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use chorale_dp::Rational;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn rho(numerator: u64, denominator: u64) -> Rho {
+        Rho::new(Rational::new(numerator, denominator).unwrap()).unwrap()
+    }
+
+    fn federation() -> FederationId {
+        FederationId::new("test").unwrap()
+    }
+
+    fn charge(round: u64, cost: Rho) -> Charge {
+        Charge {
+            federation: federation(),
+            round: RoundNumber(round),
+            plan: Digest::plain(b"plan"),
+            model: Digest::plain(&round.to_be_bytes()),
+            window: 7,
+            rho: Some(cost),
+        }
+    }
+
+    fn charged(round: u64, cost: Rho) -> Record {
+        Record::Charged(charge(round, cost))
+    }
+
+    fn settled(round: u64, settlement: Settlement) -> Record {
+        Record::Settled { federation: federation(), round: RoundNumber(round), settlement }
+    }
+
+    #[test]
+    fn a_round_is_answered_once() {
+        let mut state = JournalState::new(rho(10, 1));
+        state.apply(&charged(3, rho(1, 1))).unwrap();
+        for round in [3, 2] {
+            let again = state.apply(&charged(round, rho(0, 1)));
+            assert!(matches!(again, Err(JournalRefusal::Stale { last: RoundNumber(3), .. })));
+        }
+        // Giving the charge back does not give the number back.
+        state.apply(&settled(3, Settlement::Refunded)).unwrap();
+        assert!(matches!(state.apply(&charged(3, rho(1, 1))), Err(JournalRefusal::Stale { .. })));
+        assert_eq!(state.last_round(&federation()), Some(RoundNumber(3)));
+    }
+
+    #[test]
+    fn a_question_is_answered_once() {
+        let mut state = JournalState::new(rho(10, 1));
+        state.apply(&charged(1, rho(1, 1))).unwrap();
+        let same = Charge { round: RoundNumber(2), ..charge(1, rho(1, 1)) };
+        let refused = state.apply(&Record::Charged(same.clone()));
+        assert!(matches!(refused, Err(JournalRefusal::Repeated { before: RoundNumber(1), .. })));
+        // Another window, model or plan is another question.
+        for (round, other) in [
+            (2, Charge { window: 8, ..same.clone() }),
+            (3, Charge { model: Digest::plain(b"other"), ..same.clone() }),
+            (4, Charge { plan: Digest::plain(b"other"), ..same.clone() }),
+        ] {
+            state.apply(&Record::Charged(Charge { round: RoundNumber(round), ..other })).unwrap();
+        }
+        // After the vector left, never again; after a refund, once more.
+        state.apply(&settled(1, Settlement::Released)).unwrap();
+        let later = Record::Charged(Charge { round: RoundNumber(5), ..same.clone() });
+        assert!(matches!(state.apply(&later), Err(JournalRefusal::Repeated { .. })));
+        state.apply(&settled(2, Settlement::Refunded)).unwrap();
+        let again = Charge { round: RoundNumber(6), window: 8, ..same };
+        state.apply(&Record::Charged(again)).unwrap();
+    }
+
+    #[test]
+    fn the_cap_is_exact_at_the_boundary() {
+        let mut state = JournalState::new(rho(3, 10));
+        state.apply(&charged(1, rho(1, 10))).unwrap();
+        let trace = Rho::new(Rational::power_of_half(4000)).unwrap();
+        let over = charged(2, &rho(2, 10) + &trace);
+        assert!(matches!(state.apply(&over), Err(JournalRefusal::OverCap { .. })));
+        assert_eq!(state.spent(&federation()), rho(1, 10));
+        // The refused number was not used up, and in floats 0.1 + 0.2 would exceed 0.3.
+        state.apply(&charged(2, rho(2, 10))).unwrap();
+        assert!(matches!(state.apply(&charged(3, trace)), Err(JournalRefusal::OverCap { .. })));
+        state.apply(&charged(3, rho(0, 1))).unwrap();
+
+        // Caps and accounts are each federation's own.
+        let other = FederationId::new("other").unwrap();
+        state.set_cap(other.clone(), rho(1, 10));
+        let elsewhere =
+            |cost| Record::Charged(Charge { federation: other.clone(), ..charge(1, cost) });
+        assert!(matches!(state.apply(&elsewhere(rho(2, 10))), Err(JournalRefusal::OverCap { .. })));
+        state.apply(&elsewhere(rho(1, 10))).unwrap();
+    }
+
+    #[test]
+    fn nothing_is_given_back_after_a_vector_left() {
+        let mut state = JournalState::new(rho(1, 1));
+        state.apply(&charged(1, rho(1, 2))).unwrap();
+        state.apply(&settled(1, Settlement::Released)).unwrap();
+        for settlement in [Settlement::Refunded, Settlement::Released] {
+            let late = state.apply(&settled(1, settlement));
+            assert!(matches!(late, Err(JournalRefusal::NotOpen { .. })));
+        }
+        assert_eq!((state.spent(&federation()), state.released(&federation())), (rho(1, 2), 1));
+        // An unsettled charge counts, and may still be given back, once.
+        state.apply(&charged(2, rho(1, 2))).unwrap();
+        assert_eq!(state.spent(&federation()), rho(1, 1));
+        assert_eq!(state.open().count(), 1);
+        state.apply(&settled(2, Settlement::Refunded)).unwrap();
+        assert!(state.apply(&settled(2, Settlement::Refunded)).is_err());
+        assert_eq!(state.spent(&federation()), rho(1, 2));
+        assert!(state.apply(&settled(9, Settlement::Refunded)).is_err());
+    }
+
+    #[test]
+    fn a_federation_has_noise_always_or_never() {
+        let bare = |round| Record::Charged(Charge { rho: None, ..charge(round, Rho::zero()) });
+        let mut state = JournalState::new(rho(0, 1));
+        state.apply(&bare(1)).unwrap();
+        let mixed = state.apply(&charged(2, rho(0, 1)));
+        assert!(matches!(mixed, Err(JournalRefusal::Mixed { .. })));
+        assert!(matches!(state.apply(&bare(1)), Err(JournalRefusal::Stale { .. })));
+        assert_eq!(state.spent(&federation()), Rho::zero());
+    }
+
+    #[test]
+    fn a_lowered_cap_does_not_forget_what_was_spent() {
+        let records = [charged(1, rho(1, 1)), settled(1, Settlement::Released)];
+        let mut state = JournalState::new(rho(1, 2));
+        state.replay(&records).unwrap();
+        assert_eq!(state.spent(&federation()), rho(1, 1));
+        assert!(matches!(state.apply(&charged(2, rho(0, 1))), Err(JournalRefusal::OverCap { .. })));
+        // Records in an order that was never written are refused.
+        let mut state = JournalState::new(rho(1, 1));
+        assert!(state.replay(&[settled(1, Settlement::Released)]).is_err());
+    }
+
+    #[test]
+    fn records_survive_the_codec() {
+        for record in [charged(1, rho(1, 3)), settled(1, Settlement::Refunded)] {
+            let bytes = chorale_wire::codec::encode(&record, 1 << 12).unwrap();
+            let back: Record = chorale_wire::codec::decode(&bytes, 1 << 12).unwrap();
+            assert_eq!(back, record);
+        }
+    }
+
+    proptest! {
+        /// In any order of requests: the sum of what stands never exceeds the cap, refusals
+        /// change nothing, and replaying what was written gives the same state.
+        #[test]
+        fn the_invariants_hold_in_any_order(
+            steps in proptest::collection::vec((0u64..12, 0u64..40, 0u8..3), 0..60),
+        ) {
+            let mut state = JournalState::new(rho(100, 3));
+            let mut written = Vec::new();
+            let mut standing: BTreeMap<u64, u64> = BTreeMap::new();
+            for (round, cost, kind) in steps {
+                let record = match kind {
+                    0 => charged(round, rho(cost, 3)),
+                    1 => settled(round, Settlement::Released),
+                    _ => settled(round, Settlement::Refunded),
+                };
+                let before = state.clone();
+                if state.apply(&record).is_ok() {
+                    match kind {
+                        0 => { standing.insert(round, cost); }
+                        1 => {}
+                        _ => { standing.remove(&round); }
+                    }
+                    written.push(record);
+                } else {
+                    prop_assert_eq!(&state, &before);
+                }
+                prop_assert_eq!(state.spent(&federation()), rho(standing.values().sum(), 3));
+                prop_assert!(state.spent(&federation()) <= rho(100, 3));
+            }
+            let mut again = JournalState::new(rho(100, 3));
+            again.replay(&written).unwrap();
+            prop_assert_eq!(again, state);
+        }
+    }
+}

@@ -1,0 +1,578 @@
+//! The gate from persons to unmasked total, with four agents and real masks.
+#![allow(clippy::unwrap_used)]
+
+use std::convert::Infallible;
+
+use chorale_dp::{FastDiscreteGaussian, Rational, Rho};
+use chorale_plan::{
+    CohortRule, Derived, Mechanism, Parameters, PersonSink, PersonVector, Plan, Policy, Pseudonym,
+    Refused, RoundSpec, Shape, SinkError, TaskSpec,
+};
+use chorale_secagg::{
+    Modulus, PairwiseSecret, PairwiseTicket, SecretScalar, Sum,
+    mask::{pairwise_keys, self_key},
+    ticket::TicketBinding,
+};
+use chorale_wire::{Digest, Epoch, FederationId, RoundNumber, SessionId, Slot, SlotSet};
+use proptest::prelude::*;
+use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng as _};
+
+use super::*;
+
+const AGENTS: u16 = 4;
+const SPEC: &[u8] = b"spec";
+
+struct Memory(JournalState);
+
+impl Memory {
+    fn new() -> Self {
+        Self(JournalState::new(Rho::new(Rational::from_integer(1_000_000)).unwrap()))
+    }
+}
+
+impl Journal for Memory {
+    type Error = JournalRefusal;
+
+    fn charge(&mut self, charge: &Charge) -> Result<(), JournalRefusal> {
+        self.0.apply(&Record::Charged(charge.clone()))
+    }
+
+    fn settle(
+        &mut self,
+        federation: &FederationId,
+        round: RoundNumber,
+        settlement: Settlement,
+    ) -> Result<(), JournalRefusal> {
+        self.0.apply(&Record::Settled { federation: federation.clone(), round, settlement })
+    }
+
+    fn spent(&self, federation: &FederationId) -> Result<Rho, JournalRefusal> {
+        Ok(self.0.spent(federation))
+    }
+}
+
+struct Anything;
+impl Policy for Anything {
+    fn admits(&self, _: &RoundSpec, _: &Derived) -> Result<(), Refused> {
+        Ok(())
+    }
+}
+
+struct Nothing;
+impl Policy for Nothing {
+    fn admits(&self, spec: &RoundSpec, _: &Derived) -> Result<(), Refused> {
+        let (round, plan) = (spec.round, spec.plan.name.clone());
+        Err(Refused { round, plan, rule: "never".into() })
+    }
+}
+
+/// σ² = 3·2^20, a share of variance 2^20; Δ = 2^16.
+fn noisy() -> Mechanism {
+    Mechanism::DiscreteGaussian { sigma_squared: Rational::from_integer(3u64 << 20) }
+}
+
+fn spec(coordinates: u32, mechanism: Mechanism) -> RoundSpec {
+    RoundSpec {
+        federation: FederationId::new("test").unwrap(),
+        epoch: Epoch(1),
+        round: RoundNumber(1),
+        key_index: 0,
+        step: 0,
+        plan: Plan {
+            name: "plan".into(),
+            task: TaskSpec { name: "popularity".into(), parameters: Parameters::default() },
+            rounds: 1,
+            mechanism,
+            scale_bits: 16,
+            persons_max: 4096,
+            cohort: CohortRule { enrolled: 4, corrupt: 1, survivors_min: 4 },
+            catalogue: Digest::plain(b"catalogue"),
+            events_before_s: 0,
+        },
+        shape: Shape { coordinates, clip: Rational::one() },
+        model: Digest::plain(b"model"),
+        ready_within_ms: 1000,
+        upload_within_ms: 1000,
+    }
+}
+
+fn permit(spec: &RoundSpec) -> Permit {
+    let derived = spec.derive(AGENTS.into()).unwrap();
+    Permit::mint(spec, Digest::plain(SPEC), &derived, &Anything, &mut Memory::new()).unwrap()
+}
+
+/// Keys of four agents in one session.
+struct Session {
+    session: SessionId,
+    secrets: Vec<(PairwiseSecret, SecretScalar)>,
+}
+
+impl Session {
+    fn new(round: u64) -> Self {
+        let mut rng = ChaCha20Rng::seed_from_u64(round);
+        let spec = Digest::plain(SPEC);
+        let cohort = SlotSet::from_slots(AGENTS.into(), (0..AGENTS).map(Slot));
+        let secrets = (0..AGENTS)
+            .map(|_| {
+                let seed = SecretScalar::random(&mut rng);
+                (PairwiseSecret::derive(&seed), SecretScalar::random(&mut rng))
+            })
+            .collect();
+        let session = SessionId::new(Epoch(1), RoundNumber(round), &spec, &spec, &cohort);
+        Self { session, secrets }
+    }
+
+    fn ticket(&self, slot: u16, coordinates: usize, bits: u8, spec: &[u8]) -> PairwiseTicket {
+        let (own, own_seed) = &self.secrets[usize::from(slot)];
+        let peers = (0..AGENTS)
+            .filter(|peer| *peer != slot)
+            .map(|peer| (Slot(peer), self.secrets[usize::from(peer)].0.public()));
+        let pairs = pairwise_keys(self.session, own, Slot(slot), peers).unwrap();
+        let modulus = Modulus::new(bits).unwrap();
+        let session = self.session;
+        let binding = TicketBinding { session, spec: Digest::plain(spec), coordinates, modulus };
+        PairwiseTicket::new(binding, self_key(session, own_seed), pairs).unwrap()
+    }
+
+    /// Adds up what four agents released and takes the self masks off.
+    fn unmask(&self, releases: &[Release], coordinates: usize, bits: u8) -> Vec<i64> {
+        let mut sum = Sum::new(coordinates, Modulus::new(bits).unwrap());
+        for (release, (_, seed)) in releases.iter().zip(&self.secrets) {
+            // Read in chunks, as an upload does.
+            let bytes: Vec<u8> = (0..release.len())
+                .step_by(1000)
+                .flat_map(|offset| release.chunk(offset, 1000).to_vec())
+                .collect();
+            assert_eq!(Digest::plain(&bytes), release.digest());
+            sum.add_packed(&bytes).unwrap();
+            sum.subtract_self(self.session, seed);
+        }
+        sum.finish().unwrap()
+    }
+}
+
+type People = Vec<(Pseudonym, Part)>;
+
+#[derive(Clone, Debug)]
+enum Part {
+    Dense(Vec<f32>),
+    Sparse(Vec<u32>, Vec<f32>),
+}
+
+impl Part {
+    fn vector(&self) -> PersonVector<'_> {
+        match self {
+            Self::Dense(values) => PersonVector::Dense(values),
+            Self::Sparse(index, value) => PersonVector::Sparse { index, value },
+        }
+    }
+}
+
+fn who(number: u32) -> Pseudonym {
+    let mut bytes = [0; 32];
+    bytes[..4].copy_from_slice(&number.to_be_bytes());
+    Pseudonym::from_bytes(bytes)
+}
+
+fn give(people: &People) -> impl FnOnce(&mut dyn PersonSink) -> Result<(), SinkError> + '_ {
+    move |sink| people.iter().try_for_each(|(who, part)| sink.person(*who, part.vector()))
+}
+
+/// What four agents' releases add up to, each with the people given.
+fn total(spec: &RoundSpec, round: u64, people: &[People; 4], rng: &mut ChaCha20Rng) -> Vec<i64> {
+    let derived = spec.derive(AGENTS.into()).unwrap();
+    let (coordinates, bits) = (spec.shape.coordinates as usize, derived.modulus_bits);
+    let session = Session::new(round);
+    let releases: Vec<Release> = (0..AGENTS)
+        .map(|slot| {
+            let ticket = session.ticket(slot, coordinates, bits, SPEC);
+            let permit = permit(spec);
+            let people = give(&people[usize::from(slot)]);
+            match &derived.share_variance {
+                None => release(permit, rng, Protection::None, ticket, people),
+                Some(variance) => {
+                    let seed = ChaCha20Rng::from_rng(rng);
+                    let mut noise = FastDiscreteGaussian::new(variance, seed).unwrap();
+                    release(permit, rng, Protection::Noise(&mut noise), ticket, people)
+                }
+            }
+            .ok()
+            .unwrap()
+        })
+        .collect();
+    session.unmask(&releases, coordinates, bits)
+}
+
+#[test]
+fn an_all_zero_input_shows_full_noise_on_every_coordinate() {
+    let spec = spec(64, noisy());
+    let nobody: [People; 4] = Default::default();
+    let zeros: People = (0..3).map(|i| (who(i), Part::Dense(vec![0.0; 64]))).collect();
+    let zeros = [zeros.clone(), zeros.clone(), zeros.clone(), zeros];
+    let mut rng = ChaCha20Rng::seed_from_u64(1);
+    let rounds = 1000;
+    for (first, people) in [(0, &nobody), (rounds, &zeros)] {
+        let mut squares = [0f64; 64];
+        for round in 0..rounds {
+            let total = total(&spec, first + round, people, &mut rng);
+            for (square, value) in squares.iter_mut().zip(&total) {
+                *square += (*value as f64).powi(2);
+            }
+        }
+        // Four shares of 2^20; the mean of n squares deviates by √(2/n) of itself.
+        let expected = 4.0 * f64::from(1 << 20);
+        let error = expected * (2.0 / rounds as f64).sqrt();
+        for (coordinate, square) in squares.iter().enumerate() {
+            let variance = square / rounds as f64;
+            assert!((variance - expected).abs() < 5.0 * error, "{coordinate}: {variance}");
+        }
+        let mean = squares.iter().sum::<f64>() / (64.0 * rounds as f64);
+        assert!((mean - expected).abs() < 5.0 * error / 8.0, "{mean}");
+        // Without any one agent's share, at least σ² is left.
+        assert!(mean * 3.0 / 4.0 > f64::from(3 << 20) * 0.98);
+    }
+}
+
+#[test]
+fn noise_is_around_the_clipped_sum() {
+    let spec = spec(4000, noisy());
+    let mut rng = ChaCha20Rng::seed_from_u64(2);
+    // One person a store with 0.01 everywhere: norm 0.63, so not clipped. 655.36 a coordinate.
+    let one: People = vec![(who(1), Part::Dense(vec![0.01; 4000]))];
+    let people = [one.clone(), one.clone(), one.clone(), one];
+    let total = total(&spec, 1, &people, &mut rng);
+    let n = total.len() as f64;
+    let mean = total.iter().sum::<i64>() as f64 / n;
+    let variance = total.iter().map(|x| (*x as f64 - mean).powi(2)).sum::<f64>() / n;
+    let (centre, spread) = (4.0 * 655.36, 4.0 * f64::from(1 << 20));
+    assert!((mean - centre).abs() < 5.0 * (spread / n).sqrt(), "{mean}");
+    assert!((variance - spread).abs() < 5.0 * spread * (2.0 / n).sqrt(), "{variance}");
+}
+
+#[test]
+fn unprotected_equals_the_plain_clipped_sum_exactly() {
+    let spec = spec(300, Mechanism::Unprotected);
+    let mut rng = ChaCha20Rng::seed_from_u64(3);
+    // Multiples of 2^-16 round to themselves; every second person is too long and is clipped.
+    let value = |i: u32, j: u32| {
+        let step = ((i * 7919 + j * 104_729) % 2001) as f32 - 1000.0;
+        step * if i.is_multiple_of(2) { 1.0 } else { 64.0 } / 65536.0
+    };
+    let mut expected = vec![0i64; 300];
+    let people: [People; 4] = std::array::from_fn(|agent| {
+        (0..20)
+            .map(|person| {
+                let i = agent as u32 * 20 + person;
+                let index: Vec<u32> = if i.is_multiple_of(3) {
+                    (0..300).step_by(7).collect()
+                } else {
+                    (0..300).collect()
+                };
+                let values: Vec<f32> = index.iter().map(|j| value(i, *j)).collect();
+                let mut integers: Vec<i64> =
+                    values.iter().map(|v| (f64::from(*v) * 65536.0) as i64).collect();
+                let norm = integers.iter().map(|x| (*x as f64).powi(2)).sum::<f64>().sqrt();
+                assert_eq!(norm > 65536.0, i % 2 == 1, "{norm}");
+                chorale_dp::clip::clip_to(&mut integers, 65536);
+                for (j, x) in index.iter().zip(&integers) {
+                    expected[*j as usize] += x;
+                }
+                let part = if i.is_multiple_of(3) {
+                    Part::Sparse(index, values)
+                } else {
+                    Part::Dense(values)
+                };
+                (who(i), part)
+            })
+            .collect()
+    });
+    assert_eq!(total(&spec, 1, &people, &mut rng), expected);
+}
+
+#[test]
+fn what_leaves_says_nothing_without_the_others() {
+    let spec = spec(1000, Mechanism::Unprotected);
+    let derived = spec.derive(AGENTS.into()).unwrap();
+    let mut rng = ChaCha20Rng::seed_from_u64(4);
+    let session = Session::new(1);
+    let people: People = vec![(who(1), Part::Dense(vec![0.0; 1000]))];
+    let ticket = session.ticket(0, 1000, derived.modulus_bits, SPEC);
+    let release = release(permit(&spec), &mut rng, Protection::None, ticket, give(&people));
+    let release = release.ok().unwrap();
+    // All coordinates are zero, and the bytes are not: about half of all bits are set.
+    let bytes = release.chunk(0, usize::MAX);
+    let ones: u32 = bytes.iter().map(|byte| byte.count_ones()).sum();
+    let bits = bytes.len() as f64 * 8.0;
+    assert!((f64::from(ones) - bits / 2.0).abs() < 5.0 * (bits / 4.0).sqrt());
+    assert_eq!(release.session(), session.session);
+    assert!(!release.is_empty() && release.chunk(release.len(), 5).is_empty());
+    assert!(release.chunk(usize::MAX, usize::MAX).is_empty());
+    assert_eq!(release.chunk(release.len() - 2, 5).len(), 2);
+}
+
+/// Runs one release at slot 0 and gives its error.
+fn refusal(
+    spec: &RoundSpec,
+    protection: Protection<'_>,
+    ticket: PairwiseTicket,
+    people: impl FnOnce(&mut dyn PersonSink) -> Result<(), SinkError>,
+) -> ReleaseError<SinkError> {
+    let mut rng = ChaCha20Rng::seed_from_u64(5);
+    release(permit(spec), &mut rng, protection, ticket, people).err().unwrap()
+}
+
+#[test]
+fn protection_and_ticket_must_be_those_of_the_spec() {
+    let (noisy, bare) = (spec(64, noisy()), spec(64, Mechanism::Unprotected));
+    let bits = noisy.derive(4).unwrap().modulus_bits;
+    let bare_bits = bare.derive(4).unwrap().modulus_bits;
+    let session = Session::new(1);
+    let sampler = |variance: Rational| {
+        FastDiscreteGaussian::new(&variance, ChaCha20Rng::seed_from_u64(6)).unwrap()
+    };
+    let mut short = sampler(Rational::from_integer((1 << 20) - 1));
+    let mut right = sampler(Rational::from_integer(1 << 20));
+    let nobody = |_: &mut dyn PersonSink| Ok(());
+    for (spec, bits, protection) in [
+        (&noisy, bits, Protection::None),
+        (&noisy, bits, Protection::Noise(&mut short)),
+        (&bare, bare_bits, Protection::Noise(&mut right)),
+    ] {
+        let error = refusal(spec, protection, session.ticket(0, 64, bits, SPEC), nobody);
+        assert!(matches!(error, ReleaseError::Protection { .. }), "{error}");
+    }
+    for (ticket, what) in [
+        (session.ticket(0, 64, bits, b"other spec"), "round spec"),
+        (session.ticket(0, 65, bits, SPEC), "number of coordinates"),
+        (session.ticket(0, 64, bits + 1, SPEC), "modulus"),
+    ] {
+        let mut right = sampler(Rational::from_integer(1 << 20));
+        let error = refusal(&noisy, Protection::Noise(&mut right), ticket, nobody);
+        assert!(matches!(error, ReleaseError::Ticket { field, .. } if field == what), "{error}");
+    }
+}
+
+#[test]
+fn the_sink_has_rules_and_remembers() {
+    let spec = RoundSpec {
+        plan: Plan { persons_max: 3, ..spec(64, noisy()).plan },
+        ..spec(64, Mechanism::Unprotected)
+    };
+    let spec = RoundSpec { plan: Plan { mechanism: Mechanism::Unprotected, ..spec.plan }, ..spec };
+    let bits = spec.derive(4).unwrap().modulus_bits;
+    let session = Session::new(1);
+    let zeros = Part::Dense(vec![0.0; 64]);
+    let sparse = |index: &[u32], values: usize| Part::Sparse(index.to_vec(), vec![0.1; values]);
+    let one = |part: Part| vec![(who(1), part)];
+    let many = |numbers: &[u32]| numbers.iter().map(|i| (who(*i), zeros.clone())).collect();
+    let cases: Vec<(People, SinkError)> = vec![
+        (many(&[1, 1]), SinkError::Order),
+        (many(&[2, 1]), SinkError::Order),
+        (many(&[1, 2, 3, 4]), SinkError::TooMany { persons_max: 3 }),
+        (one(Part::Dense(vec![0.0; 63])), SinkError::Length { given: 63, expected: 64 }),
+        (one(Part::Dense(vec![0.0; 65])), SinkError::Length { given: 65, expected: 64 }),
+        (one(sparse(&[1, 1], 2)), SinkError::Index { coordinates: 64 }),
+        (one(sparse(&[2, 1], 2)), SinkError::Index { coordinates: 64 }),
+        (one(sparse(&[1, 64], 2)), SinkError::Index { coordinates: 64 }),
+        (one(sparse(&[1, 2], 1)), SinkError::Index { coordinates: 64 }),
+    ];
+    for (people, expected) in cases {
+        for swallow in [false, true] {
+            // A task that ignores the refusal, and goes on, does not get a release either.
+            let task = |sink: &mut dyn PersonSink| {
+                let outcome = give(&people)(sink);
+                if swallow { Ok(()) } else { outcome }
+            };
+            let ticket = session.ticket(0, 64, bits, SPEC);
+            match refusal(&spec, Protection::None, ticket, task) {
+                ReleaseError::Sink { source, .. } => assert_eq!(source, expected),
+                error => panic!("{error}"),
+            }
+        }
+    }
+    let failing = |_: &mut dyn PersonSink| Err(SinkError::Order);
+    let error = refusal(&spec, Protection::None, session.ticket(0, 64, bits, SPEC), failing);
+    assert!(matches!(error, ReleaseError::People { .. }));
+    let fine: People = vec![
+        (who(1), sparse(&[], 0)),
+        (who(2), sparse(&[0, 63], 2)),
+        (who(9), Part::Dense(vec![f32::NAN; 64])),
+    ];
+    let mut rng = ChaCha20Rng::seed_from_u64(7);
+    let ticket = session.ticket(0, 64, bits, SPEC);
+    assert!(release(permit(&spec), &mut rng, Protection::None, ticket, give(&fine)).is_ok());
+}
+
+#[test]
+fn not_a_number_counts_as_zero_and_infinity_is_clipped() {
+    let spec = spec(64, Mechanism::Unprotected);
+    let mut rng = ChaCha20Rng::seed_from_u64(8);
+    let nan: People = vec![(who(1), Part::Dense(vec![f32::NAN; 64]))];
+    let huge = |value| vec![(who(1), Part::Sparse(vec![5], vec![value]))];
+    let people = [nan, huge(f32::INFINITY), huge(f32::MAX), huge(1.0)];
+    let mut expected = vec![0; 64];
+    expected[5] = 3 << 16;
+    assert_eq!(total(&spec, 1, &people, &mut rng), expected);
+}
+
+#[test]
+fn a_permit_needs_policy_and_journal_and_true_numbers() {
+    let spec = spec(64, noisy());
+    let derived = spec.derive(4).unwrap();
+    let digest = Digest::plain(SPEC);
+    let mut journal = Memory::new();
+    let refused = Permit::mint(&spec, digest, &derived, &Nothing, &mut journal);
+    assert!(matches!(refused, Err(PermitError::Refused(_))));
+    let forged = [
+        Derived { delta: derived.delta * 2, ..derived.clone() },
+        Derived { share_variance: None, ..derived.clone() },
+        Derived { share_variance: Some(Rational::from_integer(256)), ..derived.clone() },
+        Derived { rho: Some(Rho::zero()), ..derived.clone() },
+        Derived { rho: None, ..derived.clone() },
+        Derived { modulus_bits: 8, ..derived.clone() },
+    ];
+    for forged in forged {
+        let refused = Permit::mint(&spec, digest, &forged, &Anything, &mut journal);
+        assert!(matches!(refused, Err(PermitError::Derived { .. })));
+    }
+    let federation = spec.federation.clone();
+    assert_eq!(journal.spent(&federation).unwrap(), Rho::zero());
+
+    let permit = Permit::mint(&spec, digest, &derived, &Anything, &mut journal).ok().unwrap();
+    assert_eq!(journal.spent(&federation).unwrap(), derived.rho.clone().unwrap());
+    let again = Permit::mint(&spec, digest, &derived, &Anything, &mut journal);
+    assert!(matches!(again, Err(PermitError::Journal(JournalRefusal::Stale { .. }))));
+    permit.refund(&mut journal).unwrap();
+    assert_eq!(journal.spent(&federation).unwrap(), Rho::zero());
+    // The number stays used up; the question may be asked under the next one.
+    let again = Permit::mint(&spec, digest, &derived, &Anything, &mut journal);
+    assert!(again.is_err());
+    let next = RoundSpec { round: RoundNumber(2), ..spec };
+    assert!(Permit::mint(&next, digest, &derived, &Anything, &mut journal).is_ok());
+}
+
+/// 3,000 sparse persons with 20,000 of 2 million coordinates each: 60 million values. If the cost
+/// of a person grew with all coordinates this would take minutes.
+#[test]
+fn sparse_persons_cost_what_they_hold() {
+    let coordinates = 2_000_000;
+    let spec = spec(coordinates, Mechanism::Unprotected);
+    let bits = spec.derive(4).unwrap().modulus_bits;
+    let index: Vec<u32> = (0..20_000).map(|i| i * 100).collect();
+    let value: Vec<f32> = (0..20_000).map(|i| 0.001 + i as f32 * 1e-7).collect();
+    let ticket = Session::new(1).ticket(0, coordinates as usize, bits, SPEC);
+    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(9);
+    let started = std::time::Instant::now();
+    let people = |sink: &mut dyn PersonSink| {
+        (0..3000).try_for_each(|i| {
+            sink.person(who(i), PersonVector::Sparse { index: &index, value: &value })
+        })
+    };
+    let release = release(permit(&spec), &mut rng, Protection::None, ticket, people);
+    assert_eq!(release.ok().unwrap().len(), coordinates as usize * usize::from(bits) / 8);
+    let elapsed = started.elapsed();
+    assert!(elapsed.as_secs() < 20, "{elapsed:?}");
+}
+
+/// The integer total of one agent before noise, each person rounded with randomness of their own.
+fn integers(spec: &RoundSpec, people: &People) -> Vec<i64> {
+    let derived = spec.derive(AGENTS.into()).unwrap();
+    let (coordinates, bits) = (spec.shape.coordinates as usize, derived.modulus_bits);
+    let session = Session::new(1);
+    let releases: Vec<Release> = (0..AGENTS)
+        .map(|slot| {
+            let ticket = session.ticket(slot, coordinates, bits, SPEC);
+            let nobody = People::new();
+            let people = if slot == 0 { people } else { &nobody };
+            let mut rng = PerPerson::new();
+            release(
+                permit(spec),
+                &mut rng,
+                Protection::None,
+                ticket,
+                |sink: &mut dyn PersonSink| {
+                    people.iter().try_for_each(|(who, part)| {
+                        PerPerson::switch_to(*who);
+                        sink.person(*who, part.vector())
+                    })
+                },
+            )
+            .ok()
+            .unwrap()
+        })
+        .collect();
+    session.unmask(&releases, coordinates, bits)
+}
+
+/// Randomness that starts anew for each person, so that one person more does not change how the
+/// others are rounded.
+struct PerPerson;
+
+thread_local! {
+    static CURRENT: std::cell::RefCell<ChaCha20Rng> =
+        std::cell::RefCell::new(ChaCha20Rng::seed_from_u64(0));
+}
+
+impl PerPerson {
+    fn new() -> Self {
+        Self
+    }
+
+    fn switch_to(who: Pseudonym) {
+        CURRENT.set(ChaCha20Rng::from_seed(*who.as_bytes()));
+    }
+}
+
+impl rand_core::TryRng for PerPerson {
+    type Error = Infallible;
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        CURRENT.with_borrow_mut(|rng| rng.try_next_u32())
+    }
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        CURRENT.with_borrow_mut(|rng| rng.try_next_u64())
+    }
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
+        CURRENT.with_borrow_mut(|rng| rng.try_fill_bytes(bytes))
+    }
+}
+impl rand_core::TryCryptoRng for PerPerson {}
+
+fn part(coordinates: u32) -> impl Strategy<Value = Part> {
+    // Also hostile values: far beyond the clip, infinite, not a number.
+    let value = prop_oneof![
+        6 => -1f32..1.0,
+        2 => -1e6f32..1e6,
+        1 => any::<f32>(),
+    ];
+    let dense =
+        proptest::collection::vec(value.clone(), coordinates as usize).prop_map(Part::Dense);
+    let sparse = proptest::collection::btree_map(0..coordinates, value, 0..20).prop_map(|map| {
+        Part::Sparse(map.keys().copied().collect(), map.values().copied().collect())
+    });
+    prop_oneof![dense, sparse]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// The sensitivity, end to end: one person more or less moves the integer total by at most Δ.
+    #[test]
+    fn neighbours_differ_by_at_most_delta(
+        scale_bits in 9u8..30,
+        parts in proptest::collection::btree_map(any::<u32>(), part(40), 1..6),
+        removed in any::<prop::sample::Index>(),
+    ) {
+        let mut spec = spec(40, Mechanism::Unprotected);
+        spec.plan.scale_bits = scale_bits;
+        let delta = u128::from(spec.derive(4).unwrap().delta);
+        let all: People = parts.into_iter().map(|(i, part)| (who(i), part)).collect();
+        let mut fewer = all.clone();
+        fewer.remove(removed.index(all.len()));
+        let distance: u128 = integers(&spec, &all)
+            .iter()
+            .zip(integers(&spec, &fewer))
+            .map(|(a, b)| u128::from(a.abs_diff(b)).pow(2))
+            .sum();
+        prop_assert!(distance <= delta * delta, "{distance} > {delta}²");
+    }
+}
