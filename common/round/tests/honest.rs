@@ -177,6 +177,20 @@ fn the_agents_deadline_wipes_a_round_that_never_ends() {
 }
 
 #[test]
+fn a_late_message_reports_the_end_of_the_round() {
+    let (mut agents, epoch) = support::ready_agents(5, 1);
+    let (machine, rng) = &mut agents[0];
+    let spec = support::spec(5, epoch, 9, 0);
+    let open = chorale_wire::Signed::sign(&spec, &support::coordinator_key()).unwrap();
+    let message = chorale_wire::ToAgent::RoundOpen(open.into_bytes());
+    machine.handle(message.clone(), support::START_MS, rng).unwrap();
+    let deadline_ms = machine.poll_deadline().unwrap();
+    let late = machine.handle(message.clone(), deadline_ms, rng).unwrap();
+    assert!(matches!(late[..], [agent::Action::RoundAborted { end: RoundEnd::Deadline, .. }]));
+    assert!(machine.handle(message, deadline_ms, rng).is_err());
+}
+
+#[test]
 fn an_expired_membership_keeps_an_agent_out() {
     let mut world = World::new(6, 1);
     let mut expired = membership(2, 6);

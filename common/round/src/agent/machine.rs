@@ -113,8 +113,8 @@ impl Machine {
     /// A message of the coordinator.
     ///
     /// # Errors
-    /// [`Fault`]: the message was refused and the state is as it was, apart from a round whose
-    /// deadline had passed.
+    /// [`Fault`]: the message was refused and the state is as it was. Where the round's deadline
+    /// had passed by then, its end is reported instead, and the message counts as late.
     pub fn handle<R: CryptoRng + ?Sized>(
         &mut self,
         message: ToAgent,
@@ -122,30 +122,11 @@ impl Machine {
         rng: &mut R,
     ) -> Result<Vec<Action>, Fault> {
         let mut actions = self.tick(now_ms);
-        match message {
-            ToAgent::Waiting(waiting) => actions.push(Action::Waiting { what: waiting.what }),
-            ToAgent::EpochOpen(open) => self.on_epoch_open(&open, rng, &mut actions)?,
-            ToAgent::Roster(roster) => self.on_roster(&roster, now_ms, &mut actions)?,
-            ToAgent::RosterCertificate(certificate) => {
-                self.on_roster_certificate(&certificate, rng, &mut actions)?;
-            }
-            ToAgent::Shares(envelopes) => self.on_shares(&envelopes, &mut actions)?,
-            ToAgent::RoundOpen(open) => self.on_round_open(open, now_ms, &mut actions)?,
-            ToAgent::Commit(commit) => self.on_commit(&commit, now_ms, &mut actions)?,
-            ToAgent::Survivors(survivors) => self.on_survivors(&survivors, &mut actions)?,
-            ToAgent::SurvivorCertificate(certificate) => {
-                self.on_certificate(&certificate, &mut actions)?;
-            }
-            ToAgent::RoundResult(result) => self.on_result(&result, &mut actions)?,
-            ToAgent::Abort(abort) => self.on_abort(&abort, &mut actions)?,
-            ToAgent::EpochVoid { epoch, reason } => {
-                if self.epoch() == Some(epoch) {
-                    self.drop_epoch(reason.as_str(), &mut actions);
-                }
-            }
-            ToAgent::Finished { round, model } => actions.push(Action::Finished { round, model }),
+        let expired = !actions.is_empty();
+        match self.dispatch(message, now_ms, rng, &mut actions) {
+            Err(fault) if !expired => Err(fault),
+            Ok(()) | Err(_) => Ok(actions),
         }
-        Ok(actions)
     }
 
     /// The agent admitted the spec and has trained: say READY.
@@ -197,6 +178,39 @@ impl Machine {
             }
             other => foreign(other),
         })
+    }
+
+    fn dispatch<R: CryptoRng + ?Sized>(
+        &mut self,
+        message: ToAgent,
+        now_ms: u64,
+        rng: &mut R,
+        actions: &mut Vec<Action>,
+    ) -> Result<(), Fault> {
+        match message {
+            ToAgent::Waiting(waiting) => actions.push(Action::Waiting { what: waiting.what }),
+            ToAgent::EpochOpen(open) => self.on_epoch_open(&open, rng, actions)?,
+            ToAgent::Roster(roster) => self.on_roster(&roster, now_ms, actions)?,
+            ToAgent::RosterCertificate(certificate) => {
+                self.on_roster_certificate(&certificate, rng, actions)?;
+            }
+            ToAgent::Shares(envelopes) => self.on_shares(&envelopes, actions)?,
+            ToAgent::RoundOpen(open) => self.on_round_open(open, now_ms, actions)?,
+            ToAgent::Commit(commit) => self.on_commit(&commit, now_ms, actions)?,
+            ToAgent::Survivors(survivors) => self.on_survivors(&survivors, actions)?,
+            ToAgent::SurvivorCertificate(certificate) => {
+                self.on_certificate(&certificate, actions)?;
+            }
+            ToAgent::RoundResult(result) => self.on_result(&result, actions)?,
+            ToAgent::Abort(abort) => self.on_abort(&abort, actions)?,
+            ToAgent::EpochVoid { epoch, reason } => {
+                if self.epoch() == Some(epoch) {
+                    self.drop_epoch(reason.as_str(), actions);
+                }
+            }
+            ToAgent::Finished { round, model } => actions.push(Action::Finished { round, model }),
+        }
+        Ok(())
     }
 
     fn on_epoch_open<R: CryptoRng + ?Sized>(
