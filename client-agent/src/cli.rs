@@ -1,1 +1,314 @@
-//! cli
+//! The command line: `client-agent <command>`. Exit code 0 for done, 1 for refused or failed, 2
+//! for a mistake in the command itself.
+
+mod data;
+mod federation;
+mod init;
+mod person;
+
+use std::{
+    ffi::OsString,
+    fs,
+    io::{self, IsTerminal, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use chorale_task::{Catalogue, CatalogueError};
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::{
+    config::Config,
+    error::{Explain, Failure},
+    keys::Key,
+    pseudonym::Pseudonymiser,
+    store::Store,
+};
+
+/// The agent at a store: reads the store's own events, takes part in training, answers with
+/// profiles. Raw data never leaves.
+#[derive(Debug, Parser)]
+#[command(name = "client-agent", version, about, max_term_width = 100)]
+struct Arguments {
+    /// The agent's configuration.
+    #[arg(long, short, global = true, default_value = "agent.toml", value_name = "FILE")]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Write a commented configuration and policy, and make the keys.
+    Init(init::Options),
+    /// Look at the store's data.
+    #[command(subcommand)]
+    Data(DataCommand),
+    /// Read the events and keep them, pseudonymised and sealed. Safe to repeat.
+    Ingest(data::IngestOptions),
+    /// Answer an invitation: make this store's keys and fetch its certificate.
+    Enrol(federation::EnrolOptions),
+    /// Take part in the federation's rounds, under this store's own policy and budget.
+    Run(federation::RunOptions),
+    /// Customers' profiles.
+    #[command(subcommand)]
+    Profiles(ProfilesCommand),
+    /// What a customer might want.
+    Recommend(person::RecommendOptions),
+    /// Write a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum DataCommand {
+    /// Read everything, report what is used and what is set aside, and keep nothing.
+    Check(data::CheckOptions),
+}
+
+#[derive(Debug, Subcommand)]
+enum ProfilesCommand {
+    /// What the agent knows about one customer.
+    Show(person::ShowOptions),
+    /// Make all profiles again, with the current model.
+    Refresh,
+}
+
+/// Runs the program with the given arguments (the first is its name) and returns its exit code.
+#[must_use]
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are no mistakes; clap knows which stream each belongs to.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    start_logging();
+    let mut out = io::stdout().lock();
+    match execute(arguments, &mut out).and_then(|done| {
+        out.flush().map_err(OutputError)?;
+        Ok(done)
+    }) {
+        Ok(Done::Well) => ExitCode::SUCCESS,
+        Ok(Done::Refused) => ExitCode::FAILURE,
+        Err(failure) => {
+            let _ = writeln!(io::stderr(), "{failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// How a command ended that did not fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Done {
+    /// As asked.
+    Well,
+    /// It said why not; exit code 1.
+    Refused,
+}
+
+fn execute(arguments: Arguments, out: &mut dyn Write) -> Result<Done, Failure> {
+    let config = arguments.config.as_path();
+    match arguments.command {
+        Command::Init(options) => init::init(config, &options, out),
+        Command::Data(DataCommand::Check(options)) => data::check(config, &options, out),
+        Command::Ingest(options) => data::ingest(config, &options, out),
+        Command::Enrol(options) => federation::enrol(&options, out),
+        Command::Run(options) => federation::run(config, &options, out),
+        Command::Profiles(ProfilesCommand::Show(options)) => person::show(config, &options, out),
+        Command::Profiles(ProfilesCommand::Refresh) => person::refresh(config, out),
+        Command::Recommend(options) => person::recommend(config, &options, out),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            let mut command = Arguments::command();
+            clap_complete::generate(shell, &mut command, "client-agent", &mut script);
+            out.write_all(&script).map_err(OutputError)?;
+            Ok(Done::Well)
+        }
+    }
+}
+
+/// What most commands work with.
+struct Agent {
+    config: Config,
+    catalogue: Catalogue,
+    names: Pseudonymiser,
+}
+
+impl Agent {
+    fn load(path: &Path) -> Result<Self, Failure> {
+        let config = Config::load(path)?;
+        let catalogue = read_catalogue(&config.catalogue)?;
+        let names = Pseudonymiser::new(&Key::read(&config.pseudonym_key_path())?);
+        Ok(Self { config, catalogue, names })
+    }
+
+    fn store(&self) -> Result<Store, Failure> {
+        Ok(Store::open(&self.config.data_dir, &Key::read(&self.config.store_key_path())?)?)
+    }
+}
+
+/// Reads the federation's item list.
+///
+/// # Errors
+/// [`CatalogueFileError`] names the file and the line.
+pub fn read_catalogue(path: &Path) -> Result<Catalogue, CatalogueFileError> {
+    let bytes =
+        fs::read(path).map_err(|source| CatalogueFileError::Read { path: path.into(), source })?;
+    Catalogue::read_csv(&bytes)
+        .map_err(|source| CatalogueFileError::Content { path: path.into(), source })
+}
+
+/// Why the item list cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogueFileError {
+    /// Not there or not readable.
+    #[error("the catalogue cannot be read")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        #[source]
+        source: io::Error,
+    },
+    /// Not a catalogue.
+    #[error("the catalogue is not valid")]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: CatalogueError,
+    },
+}
+
+impl Explain for CatalogueFileError {
+    fn place(&self) -> String {
+        match self {
+            Self::Read { path, .. } | Self::Content { path, .. } => path.display().to_string(),
+        }
+    }
+
+    fn remedy(&self) -> String {
+        "put the federation's catalogue file there, unchanged; 'catalogue' in the configuration \
+         names it"
+            .into()
+    }
+}
+
+/// The answer could not be written to the standard output.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer cannot be written")]
+struct OutputError(#[source] io::Error);
+
+impl Explain for OutputError {
+    fn place(&self) -> String {
+        "standard output".into()
+    }
+
+    fn remedy(&self) -> String {
+        "check where the output goes and its free space".into()
+    }
+}
+
+/// The runtime for reading and for the network could not start.
+#[derive(Debug, thiserror::Error)]
+#[error("the program's runtime cannot start")]
+struct RuntimeError(#[source] io::Error);
+
+impl Explain for RuntimeError {
+    fn place(&self) -> String {
+        "this machine".into()
+    }
+
+    fn remedy(&self) -> String {
+        "check the limits on threads and open files (ulimit -a)".into()
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, RuntimeError> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(RuntimeError)
+}
+
+/// Present time, Unix seconds.
+fn now_s() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
+}
+
+fn write_json(out: &mut dyn Write, value: &impl serde::Serialize) -> Result<(), OutputError> {
+    let text = serde_json::to_string_pretty(value).map_err(|error| OutputError(error.into()))?;
+    writeln!(out, "{text}").map_err(OutputError)
+}
+
+/// Logs go to the standard error; `CHORALE_LOG` chooses what, `CHORALE_LOG_FORMAT=json` how.
+fn start_logging() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("CHORALE_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal());
+    // Both fail only where the embedding program has set a logger already; that one is used then.
+    let _ = match std::env::var("CHORALE_LOG_FORMAT").as_deref() {
+        Ok("json") => builder.json().try_init(),
+        _ => builder.try_init(),
+    };
+}
+
+/// Two columns or more, each as wide as its longest cell.
+fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max()
+    };
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::from("  ");
+        for (cell, width) in row.iter().zip(&widths) {
+            line.push_str(cell);
+            line.extend(std::iter::repeat_n(' ', width - cell.chars().count() + 2));
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// A whole number with separators, as 219,878.
+fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (position, digit) in digits.chars().enumerate() {
+        if position > 0 && (digits.len() - position).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn numbers_and_tables() {
+        assert_eq!(
+            [0, 999, 1000, 219_878, 1_000_000].map(thousands).join(" "),
+            "0 999 1,000 219,878 1,000,000"
+        );
+        let rows = [vec!["a".into(), "1".into()], vec!["bbb".into(), "22".into()]];
+        assert_eq!(table(&rows), "  a    1\n  bbb  22\n");
+    }
+}

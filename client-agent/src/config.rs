@@ -252,7 +252,7 @@ pub(crate) fn read_toml<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T
         .map_err(|source| ConfigError::Read { path: path.into(), source })?;
     toml::from_str(&text).map_err(|source| ConfigError::Parse {
         path: path.into(),
-        line: source.span().map(|span| text[..span.start].lines().count().max(1)),
+        line: source.span().map(|span| text[..span.start].matches('\n').count() + 1),
         source: Box::new(source),
     })
 }

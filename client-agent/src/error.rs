@@ -53,6 +53,18 @@ impl fmt::Display for Failure {
     }
 }
 
+/// A `Debug` that shows nothing: for what belongs to one person and must never reach a log.
+macro_rules! redacted {
+    ($($name:ty),+ $(,)?) => {$(
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(concat!(stringify!($name), "(redacted)"))
+            }
+        }
+    )+};
+}
+pub(crate) use redacted;
+
 /// Several lines, the later ones set in.
 fn indented(text: &str) -> String {
     text.trim_end().replace('\n', "\n    ")

@@ -1,17 +1,18 @@
 //! From the store's files to the sealed store, in one go: read, clean, pseudonymise, gather, seal.
 
-use chorale_task::Catalogue;
+use chorale_task::{Catalogue, Model};
 
 use crate::{
     config::Config,
     error::{Explain, Failure},
     features::{Features, PersonRecord, Records},
     observe::observe,
+    profiles::Serving,
     pseudonym::Pseudonymiser,
-    store::{Ingest, Store},
+    store::{Ingest, Store, StoreError},
 };
 
-/// Reads all events and replaces the persons in the store by them. Running it again on the same
+/// Reads all events and replaces the persons and profiles in the store by them. Running it again on the same
 /// files gives the same records. `now_s` is the present in Unix seconds.
 ///
 /// # Errors
@@ -54,8 +55,16 @@ pub async fn ingest(
         bought_by,
         quality,
     };
-    store.replace_persons(&records, &ingest)?;
+    let model = usable_model(store, catalogue)?;
+    let serving = Serving::new(catalogue.clone(), &ingest, model.as_ref())?;
+    store.replace_persons(&records, &serving.profiles(&records), &ingest)?;
     Ok(ingest)
+}
+
+/// The stored model, unless it belongs to a catalogue that is no longer in force.
+fn usable_model(store: &Store, catalogue: &Catalogue) -> Result<Option<Model>, StoreError> {
+    let model = store.model()?;
+    Ok(model.filter(|model| *model.catalogue() == catalogue.digest()))
 }
 
 /// Files were read, and no row of them could be used.

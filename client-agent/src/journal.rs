@@ -1,1 +1,377 @@
-//! Journal.
+//! The durable journal behind the gate: what this agent gave to each federation.
+//!
+//! Every record is one redb transaction that returns only when the disk has it
+//! (`Durability::Immediate`), so that a killed process finds each charge again and answers no
+//! round twice. The rules are `chorale_gate`'s; this module writes and reads. It holds public
+//! figures only (digests, round numbers, costs), therefore it is not sealed: an auditor may read
+//! it. The file stays open while the agent runs, so that no two agents share one budget.
+
+use std::path::{Path, PathBuf};
+
+use chorale_dp::Rho;
+use chorale_gate::{Charge, Journal, JournalRefusal, JournalState, Record, Settlement};
+use chorale_wire::{FederationId, RoundNumber, codec};
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
+
+use crate::{error::Explain, keys::create_private_dir};
+
+/// The journal of one agent, in a redb file.
+pub struct RedbJournal {
+    path: PathBuf,
+    database: Database,
+    state: JournalState,
+    /// Number of records on disk; the next one's key.
+    length: u64,
+    /// Set when a write failed half-way: what the disk holds is then unknown.
+    broken: bool,
+}
+
+/// Why the journal refuses or fails. Whatever it is, nothing may be released.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// Against the rules; nothing was written.
+    #[error(transparent)]
+    Refused(#[from] JournalRefusal),
+    /// The directory cannot be made.
+    #[error("the journal's directory cannot be made")]
+    Directory {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Another process has the journal open.
+    #[error("another agent is running on this journal")]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file could not be opened, read or written.
+    #[error("the journal cannot be {doing}")]
+    Database {
+        /// The file.
+        path: PathBuf,
+        /// `opened`, `read` or `written`.
+        doing: &'static str,
+        /// What the database says.
+        #[source]
+        source: Box<redb::Error>,
+    },
+    /// Records are missing or cannot be read: the file was changed by something else.
+    #[error("the journal is damaged at record {record}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// The record, counted from 0.
+        record: u64,
+    },
+    /// The records contradict each other: the file was changed by something else.
+    #[error("the journal holds records that cannot follow each other")]
+    Contradiction {
+        /// The file.
+        path: PathBuf,
+        /// Which rule they break.
+        #[source]
+        source: JournalRefusal,
+    },
+    /// An earlier write failed.
+    #[error("an earlier write to the journal failed, so this agent stops answering")]
+    Broken {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+const RECORDS: TableDefinition<'static, u64, &'static [u8]> = TableDefinition::new("records");
+
+/// Longest record in bytes: digests and one long fraction.
+const RECORD_BYTES_MAX: usize = 64 << 10;
+
+impl RedbJournal {
+    /// Opens the journal in `dir`, makes it where there is none, and replays it. `cap` holds for
+    /// every federation.
+    ///
+    /// # Errors
+    /// [`JournalError`] when the file is in use, unreadable or was changed by something else.
+    pub fn open(dir: &Path, cap: Rho) -> Result<Self, JournalError> {
+        let path = dir.join("journal.redb");
+        create_private_dir(dir)
+            .map_err(|source| JournalError::Directory { path: path.clone(), source })?;
+        let database = Database::create(&path).map_err(|error| match error {
+            redb::DatabaseError::DatabaseAlreadyOpen => JournalError::InUse { path: path.clone() },
+            other => failed(&path, "opened", other),
+        })?;
+        let records = read(&database, &path)?;
+        let mut state = JournalState::new(cap);
+        state
+            .replay(&records)
+            .map_err(|source| JournalError::Contradiction { path: path.clone(), source })?;
+        Ok(Self { path, database, state, length: records.len() as u64, broken: false })
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What was given to whom, for reports.
+    #[must_use]
+    pub fn state(&self) -> &JournalState {
+        &self.state
+    }
+
+    /// The highest round ever charged in a federation; none up to it is answered again.
+    ///
+    /// # Errors
+    /// [`JournalError::Broken`] after a failed write.
+    pub fn last_round(
+        &self,
+        federation: &FederationId,
+    ) -> Result<Option<RoundNumber>, JournalError> {
+        self.check_whole()?;
+        Ok(self.state.last_round(federation))
+    }
+
+    fn append(&mut self, record: &Record) -> Result<(), JournalError> {
+        self.check_whole()?;
+        self.state.check(record)?;
+        // Until the disk has confirmed, assume the worst.
+        self.broken = true;
+        self.write(record)?;
+        self.length += 1;
+        self.state.apply(record)?;
+        self.broken = false;
+        Ok(())
+    }
+
+    fn write(&self, record: &Record) -> Result<(), JournalError> {
+        let bytes = codec::encode(record, RECORD_BYTES_MAX)
+            .map_err(|_| JournalError::Damaged { path: self.path.clone(), record: self.length })?;
+        let written = |error: redb::Error| failed(&self.path, "written", error);
+        let mut transaction = self.database.begin_write().map_err(|e| written(e.into()))?;
+        transaction.set_durability(Durability::Immediate).map_err(|e| written(e.into()))?;
+        {
+            let mut table = transaction.open_table(RECORDS).map_err(|e| written(e.into()))?;
+            table.insert(self.length, bytes.as_slice()).map_err(|e| written(e.into()))?;
+        }
+        transaction.commit().map_err(|e| written(e.into()))
+    }
+
+    fn check_whole(&self) -> Result<(), JournalError> {
+        if self.broken {
+            return Err(JournalError::Broken { path: self.path.clone() });
+        }
+        Ok(())
+    }
+}
+
+impl Journal for RedbJournal {
+    type Error = JournalError;
+
+    fn charge(&mut self, charge: &Charge) -> Result<(), JournalError> {
+        self.append(&Record::Charged(charge.clone()))
+    }
+
+    fn settle(
+        &mut self,
+        federation: &FederationId,
+        round: RoundNumber,
+        settlement: Settlement,
+    ) -> Result<(), JournalError> {
+        self.append(&Record::Settled { federation: federation.clone(), round, settlement })
+    }
+
+    fn spent(&self, federation: &FederationId) -> Result<Rho, JournalError> {
+        self.check_whole()?;
+        Ok(self.state.spent(federation))
+    }
+}
+
+impl Explain for JournalError {
+    fn place(&self) -> String {
+        match self {
+            Self::Refused(_) => "this agent's journal".into(),
+            Self::Directory { path, .. }
+            | Self::InUse { path }
+            | Self::Database { path, .. }
+            | Self::Damaged { path, .. }
+            | Self::Contradiction { path, .. }
+            | Self::Broken { path } => path.display().to_string(),
+        }
+    }
+
+    fn remedy(&self) -> String {
+        match self {
+            Self::Refused(JournalRefusal::OverCap { .. }) => {
+                "the budget of this store's policy is used up: end the federation, or decide on a \
+                 larger epsilon_max"
+                    .into()
+            }
+            Self::Refused(_) => {
+                "nothing at this store; the coordinator asked what it may not".into()
+            }
+            Self::InUse { .. } => "stop the other agent, or give this one its own data_dir".into(),
+            Self::Directory { .. } | Self::Database { .. } | Self::Broken { .. } => {
+                "check that the disk is not full and not failing, then start the agent again".into()
+            }
+            Self::Damaged { .. } | Self::Contradiction { .. } => {
+                "never delete it: that would forget what was given. Restore the newest backup, or \
+                 enrol under a new name in a new federation"
+                    .into()
+            }
+        }
+    }
+}
+
+/// All records in order, without a gap.
+fn read(database: &Database, path: &Path) -> Result<Vec<Record>, JournalError> {
+    let unreadable = |error: redb::Error| failed(path, "read", error);
+    let transaction = database.begin_read().map_err(|e| unreadable(e.into()))?;
+    let table = match transaction.open_table(RECORDS) {
+        Ok(table) => table,
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+        Err(error) => return Err(unreadable(error.into())),
+    };
+    let mut records = Vec::new();
+    for entry in table.iter().map_err(|e| unreadable(e.into()))? {
+        let (key, bytes) = entry.map_err(|e| unreadable(e.into()))?;
+        let record = records.len() as u64;
+        let damaged = || JournalError::Damaged { path: path.into(), record };
+        if key.value() != record {
+            return Err(damaged());
+        }
+        records.push(codec::decode(bytes.value(), RECORD_BYTES_MAX).map_err(|_| damaged())?);
+    }
+    Ok(records)
+}
+
+fn failed(path: &Path, doing: &'static str, error: impl Into<redb::Error>) -> JournalError {
+    JournalError::Database { path: path.into(), doing, source: Box::new(error.into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use chorale_dp::Rational;
+    use chorale_wire::Digest;
+
+    use super::*;
+
+    fn rho(tenths: u64) -> Rho {
+        Rho::new(Rational::new(tenths, 10u64).unwrap()).unwrap()
+    }
+
+    fn federation() -> FederationId {
+        FederationId::new("demo").unwrap()
+    }
+
+    fn charge(round: u64, tenths: u64) -> Charge {
+        Charge {
+            federation: federation(),
+            round: RoundNumber(round),
+            plan: Digest::plain(b"plan"),
+            model: Digest::plain(&round.to_be_bytes()),
+            window: 7,
+            rho: Some(rho(tenths)),
+        }
+    }
+
+    #[test]
+    fn charges_survive_and_repeats_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = RedbJournal::open(dir.path(), rho(5)).unwrap();
+        assert_eq!(journal.last_round(&federation()).unwrap(), None);
+        journal.charge(&charge(1, 2)).unwrap();
+        journal.settle(&federation(), RoundNumber(1), Settlement::Released).unwrap();
+        journal.charge(&charge(2, 2)).unwrap();
+        journal.settle(&federation(), RoundNumber(2), Settlement::Refunded).unwrap();
+        drop(journal);
+        let mut journal = RedbJournal::open(dir.path(), rho(5)).unwrap();
+        assert_eq!(journal.spent(&federation()).unwrap(), rho(2));
+        assert_eq!(journal.last_round(&federation()).unwrap(), Some(RoundNumber(2)));
+        for again in [charge(1, 0), charge(2, 0)] {
+            assert!(matches!(
+                journal.charge(&again),
+                Err(JournalError::Refused(JournalRefusal::Stale { .. }))
+            ));
+        }
+        let same_question = Charge { round: RoundNumber(3), ..charge(1, 1) };
+        assert!(matches!(
+            journal.charge(&same_question),
+            Err(JournalError::Refused(JournalRefusal::Repeated { .. }))
+        ));
+        let error = journal.charge(&charge(3, 4)).unwrap_err();
+        assert!(matches!(error, JournalError::Refused(JournalRefusal::OverCap { .. })));
+        assert!(error.remedy().contains("epsilon_max"));
+        // A refusal breaks nothing.
+        journal.charge(&charge(3, 3)).unwrap();
+        assert_eq!(journal.spent(&federation()).unwrap(), rho(5));
+    }
+
+    #[test]
+    fn two_agents_cannot_share_a_journal() {
+        let dir = tempfile::tempdir().unwrap();
+        let _first = RedbJournal::open(dir.path(), rho(5)).unwrap();
+        assert!(matches!(RedbJournal::open(dir.path(), rho(5)), Err(JournalError::InUse { .. })));
+    }
+
+    #[test]
+    fn a_lost_record_is_found_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = RedbJournal::open(dir.path(), rho(5)).unwrap();
+        journal.charge(&charge(1, 2)).unwrap();
+        journal.settle(&federation(), RoundNumber(1), Settlement::Released).unwrap();
+        let transaction = journal.database.begin_write().unwrap();
+        transaction.open_table(RECORDS).unwrap().remove(0).unwrap();
+        transaction.commit().unwrap();
+        drop(journal);
+        assert!(matches!(
+            RedbJournal::open(dir.path(), rho(5)),
+            Err(JournalError::Damaged { record: 0, .. })
+        ));
+    }
+
+    /// The parent starts itself again as a child that charges rounds until it is killed; every
+    /// round that the child reported as charged must be found afterwards.
+    #[test]
+    fn a_killed_agent_remembers_every_charge() {
+        use std::io::{BufRead, BufReader, Write};
+
+        const CHILD: &str = "CHORALE_TEST_JOURNAL_DIR";
+        if let Some(dir) = std::env::var_os(CHILD) {
+            let mut journal = RedbJournal::open(Path::new(&dir), rho(1_000_000)).unwrap();
+            let mut out = std::io::stdout();
+            for round in 1.. {
+                journal.charge(&charge(round, 1)).unwrap();
+                writeln!(out, "charged {round}").unwrap();
+                out.flush().unwrap();
+            }
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "journal::tests::a_killed_agent_remembers_every_charge"])
+            .arg("--nocapture")
+            .env(CHILD, dir.path())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut reported = 0;
+        for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+            if let Some(round) = line.unwrap().split("charged ").nth(1) {
+                reported = round.trim().parse::<u64>().unwrap();
+                if reported == 20 {
+                    child.kill().unwrap();
+                }
+            }
+        }
+        child.wait().unwrap();
+        assert!(reported >= 20, "{reported}");
+        let journal = RedbJournal::open(dir.path(), rho(1_000_000)).unwrap();
+        let last = journal.last_round(&federation()).unwrap().unwrap().0;
+        // One more may have reached the disk before it was reported.
+        assert!(last == reported || last == reported + 1, "{last} {reported}");
+        assert_eq!(journal.spent(&federation()).unwrap(), rho(last));
+    }
+}

@@ -16,10 +16,12 @@ pub mod observe;
 pub mod policy;
 pub mod profiles;
 pub mod pseudonym;
+pub mod run;
 pub mod store;
 
 pub use config::Config;
 pub use error::{Explain, Failure};
 pub use features::Contributors;
+pub use journal::RedbJournal;
 pub use policy::{PolicyFile, StorePolicy};
 pub use store::{Ingest, Store};

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use chorale_dp::{Rational, Rho, accountant::zcdp};
-use chorale_plan::{CohortRule, Derived, Mechanism, Policy, Refused, RoundSpec};
+use chorale_dp::{Rational, Rho};
+use chorale_plan::{CohortRule, Derived, Mechanism, Policy, Refused, RoundSpec, gaussian_cap};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -123,8 +123,7 @@ impl StorePolicy {
         if file.survivors_min < 4 || file.roster_min < 4 {
             return wrong("survivors_min and roster_min", "at least 4");
         }
-        let delta = file.delta.to_f64_down();
-        let rho = zcdp::rho(file.epsilon_max, delta);
+        let rho = gaussian_cap(file.epsilon_max, &file.delta);
         Ok(Self { file, path: path.into(), cap: rho })
     }
 
@@ -140,8 +139,8 @@ impl StorePolicy {
         &self.path
     }
 
-    /// The budget of a federation's lifetime: the largest ρ found whose ε at the policy's δ is at
-    /// most `epsilon_max`.
+    /// The budget of a federation's lifetime in ρ: [`gaussian_cap`] of `epsilon_max` and `delta`,
+    /// by which coordinators calibrate too.
     #[must_use]
     pub fn cap(&self) -> &Rho {
         &self.cap
@@ -260,8 +259,8 @@ mod tests {
                 task: TaskSpec { name: "popularity".into(), parameters: Parameters::default() },
                 rounds: 1,
                 mechanism: Mechanism::DiscreteGaussian {
-                    // Δ = 2^16, so that ρ = 2^32 / (2·2^36) = 1/32.
-                    sigma_squared: Rational::from_integer(1u64 << 36),
+                    // Δ = 2^16, so that ρ = 2^32 / (2·2^37) = 1/64.
+                    sigma_squared: Rational::from_integer(1u64 << 37),
                 },
                 scale_bits: 16,
                 persons_max: 256,
@@ -310,7 +309,7 @@ mod tests {
     #[test]
     fn the_whole_plan_must_fit_the_budget() {
         let mut long = spec();
-        long.plan.rounds = 2;
+        long.plan.rounds = 3;
         assert!(refusal(&PolicyFile::default(), &long).is_some());
     }
 

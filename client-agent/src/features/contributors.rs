@@ -8,11 +8,13 @@ use chorale_task::{People, Person};
 use super::{Features, PersonRecord};
 
 /// Home customers with at least one purchase in the window, by ascending pseudonym.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Contributors {
     persons: Vec<(Pseudonym, Vec<(u32, f32)>)>,
     next: usize,
 }
+
+crate::error::redacted!(Contributors);
 
 impl Contributors {
     /// Picks the contributors out of records: only persons at home here, only purchases strictly

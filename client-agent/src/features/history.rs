@@ -12,7 +12,7 @@ use crate::{
 pub const HALF_LIFE_DAYS: f64 = 120.0;
 
 /// The purchases of one person before the end of a window.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub struct Features {
     /// The items bought, by ascending index.
     pub items: Vec<ItemHabit>,
@@ -31,7 +31,7 @@ pub struct Features {
 }
 
 /// How a person buys one item.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct ItemHabit {
     /// The item's index in the catalogue.
     pub item: u32,
@@ -49,6 +49,8 @@ pub struct ItemHabit {
     /// Median days between one day with it and the next, from two such days on.
     pub period_days: Option<f64>,
 }
+
+crate::error::redacted!(Features, ItemHabit);
 
 impl Features {
     /// The features of the purchases strictly before `end_s` (Unix seconds). Returned goods do

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::observe::{Event, Kind};
 
 /// What the agent keeps about one person. It is stored sealed and never leaves.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct PersonRecord {
     /// Whether this store is the person's home, as every row that names one says. Only then does
     /// the person contribute to training here, so that everybody counts once in the federation.
@@ -18,7 +18,7 @@ pub struct PersonRecord {
 }
 
 /// One event of a person.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct StoredEvent {
     /// When, in Unix seconds.
     pub time_s: i64,
@@ -44,6 +44,8 @@ struct Gathered {
     says_elsewhere: bool,
     events: Vec<Event>,
 }
+
+crate::error::redacted!(PersonRecord, StoredEvent);
 
 impl PersonRecord {
     /// The events strictly before `end_s` (Unix seconds).

@@ -110,10 +110,15 @@ async fn register(context: &SessionContext, source: &Source) -> Result<(), Obser
         format: *format,
         source: said(error),
     };
-    registered.map_err(|error| unreadable(&error))?;
+    let nothing = || ObserveError::NoFile { name: name.clone(), path: path.clone() };
+    registered.map_err(|error| {
+        // The engine has no variant of its own for a pattern without a match.
+        let no_match = is_pattern && error.to_string().contains("No files found");
+        if no_match { nothing() } else { unreadable(&error) }
+    })?;
     let table = context.table(name.as_str()).await.map_err(|error| unreadable(&error))?;
     if table.schema().fields().is_empty() {
-        return Err(ObserveError::NoFile { name: name.clone(), path: path.clone() });
+        return Err(nothing());
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{config::Cleaning, pseudonym::Pseudonymiser};
 
 /// One clean event. No raw id is left in it.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, PartialEq)]
 pub struct Event {
     /// When, in Unix seconds.
     pub time_s: i64,
@@ -104,6 +104,8 @@ pub(crate) struct Cleaner<'a> {
 
 /// Clocks of tills may run ahead of ours by as much, in seconds.
 const AHEAD_MAX_S: i64 = 86_400;
+
+crate::error::redacted!(Event);
 
 impl Kind {
     /// Parses the text of the column `kind`.

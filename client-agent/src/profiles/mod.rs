@@ -7,7 +7,8 @@ mod taste;
 
 use std::collections::BTreeMap;
 
-use chorale_task::Catalogue;
+use chorale_plan::Pseudonym;
+use chorale_task::{Catalogue, Model};
 
 pub use person::{CategoryInterest, Habit, ItemInterest, Profile, Rhythm};
 pub use recommend::{Reason, Recommendation, Recommendations};
@@ -16,6 +17,7 @@ pub use taste::{Source, Taste, TasteError};
 use crate::{
     config::Config,
     error::Failure,
+    features::PersonRecord,
     store::{Ingest, Store},
 };
 
@@ -23,7 +25,8 @@ use crate::{
 /// the catalogue, loaded together so that they fit each other.
 pub struct Serving {
     catalogue: Catalogue,
-    ingest: Ingest,
+    window_end_s: i64,
+    last_event_s: i64,
     taste: Taste,
 }
 
@@ -35,9 +38,30 @@ impl Serving {
     /// catalogue.
     pub fn load(config: &Config, catalogue: Catalogue, store: &Store) -> Result<Self, Failure> {
         let ingest = store.require_served(&catalogue.digest(), config)?;
-        let model = store.model()?;
-        let taste = Taste::new(&catalogue, &ingest.bought_by, model.as_ref())?;
-        Ok(Self { catalogue, ingest, taste })
+        Ok(Self::new(catalogue, &ingest, store.model()?.as_ref())?)
+    }
+
+    /// From parts that belong together.
+    ///
+    /// # Errors
+    /// [`TasteError`] when the model does not fit the catalogue.
+    pub fn new(
+        catalogue: Catalogue,
+        ingest: &Ingest,
+        model: Option<&Model>,
+    ) -> Result<Self, TasteError> {
+        let taste = Taste::new(&catalogue, &ingest.bought_by, model)?;
+        let Ingest { window_end_s, last_event_s, .. } = *ingest;
+        Ok(Self { catalogue, window_end_s, last_event_s, taste })
+    }
+
+    /// The profiles of all `records`.
+    #[must_use]
+    pub fn profiles(
+        &self,
+        records: &BTreeMap<Pseudonym, PersonRecord>,
+    ) -> BTreeMap<Pseudonym, Profile> {
+        records.iter().map(|(who, record)| (*who, Profile::of(record, self))).collect()
     }
 
     /// The catalogue.
@@ -56,8 +80,8 @@ impl Serving {
     /// last event where the window is open.
     #[must_use]
     pub fn as_of_s(&self) -> i64 {
-        match self.ingest.window_end_s {
-            i64::MAX => self.ingest.last_event_s,
+        match self.window_end_s {
+            i64::MAX => self.last_event_s,
             end => end,
         }
     }
@@ -65,20 +89,21 @@ impl Serving {
     /// End of the served window, Unix seconds, exclusive.
     #[must_use]
     pub fn window_end_s(&self) -> i64 {
-        self.ingest.window_end_s
+        self.window_end_s
     }
 }
 
 /// Makes the profiles of all persons with the current model and stores them sealed; returns how
-/// many. To be called after an ingest and whenever a new model was saved.
+/// many. An ingest does the same; call it whenever a new model was saved.
 ///
 /// # Errors
 /// As [`Serving::load`], or when the disk is full; then the profiles before stay.
 pub fn refresh(config: &Config, catalogue: Catalogue, store: &Store) -> Result<usize, Failure> {
     let serving = Serving::load(config, catalogue, store)?;
-    let records = store.persons()?;
-    let profiles: BTreeMap<_, _> =
-        records.iter().map(|(who, record)| (*who, Profile::of(record, &serving))).collect();
+    let profiles = serving.profiles(&store.persons()?);
     store.replace_profiles(&profiles)?;
     Ok(profiles.len())
 }
+
+#[cfg(test)]
+mod tests;

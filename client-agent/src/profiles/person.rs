@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// What the agent knows about one person, in words and numbers. Stored sealed; never leaves.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Profile {
     /// The instant that it describes, Unix seconds.
     pub as_of_s: i64,
@@ -35,7 +35,7 @@ pub struct Profile {
 }
 
 /// How a person shops.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Rhythm {
     /// Baskets.
     pub baskets: u32,
@@ -54,7 +54,7 @@ pub struct Rhythm {
 }
 
 /// Interest in one category.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct CategoryInterest {
     /// Department.
     pub department: String,
@@ -69,7 +69,7 @@ pub struct CategoryInterest {
 }
 
 /// Interest in one item.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct ItemInterest {
     /// The item.
     pub item: String,
@@ -82,7 +82,7 @@ pub struct ItemInterest {
 }
 
 /// Something bought again and again.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Habit {
     /// The item.
     pub item: String,
@@ -109,6 +109,8 @@ const MISSED_PERIODS: f64 = 4.0;
 
 /// Share of the person's own purchases in a category's interest where there is a global model.
 const BOUGHT_SHARE: f32 = 0.7;
+
+crate::error::redacted!(Profile, Rhythm, CategoryInterest, ItemInterest, Habit);
 
 impl Profile {
     /// The profile of `record` within the served window.

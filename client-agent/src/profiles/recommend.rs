@@ -6,7 +6,7 @@ use super::{Serving, Source};
 use crate::features::{Features, ItemHabit, PersonRecord};
 
 /// An answer to "what might this person want?".
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Recommendations {
     /// Whether the person is known here; if not, the answer is the same for every newcomer.
     pub known: bool,
@@ -21,7 +21,7 @@ pub struct Recommendations {
 }
 
 /// One recommended item.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Recommendation {
     /// The item.
     pub item: String,
@@ -36,13 +36,15 @@ pub struct Recommendation {
 }
 
 /// One reason for a recommendation.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Reason {
     /// Where it comes from.
     pub source: Source,
     /// In words.
     pub text: String,
 }
+
+crate::error::redacted!(Recommendations, Recommendation, Reason);
 
 impl Recommendations {
     /// At most `count` items for `record` (`None` for a person who is unknown here), best first;

@@ -29,6 +29,18 @@ pub enum Source {
     Cooccurrence,
 }
 
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::History => "history",
+            Self::LocalPopularity => "local-popularity",
+            Self::GlobalPopularity => "global-popularity",
+            Self::MatrixFactorisation => "matrix-factorisation",
+            Self::Cooccurrence => "cooccurrence",
+        })
+    }
+}
+
 /// Every source of scores that is there.
 pub struct Taste {
     components: Vec<Component>,
@@ -78,8 +90,14 @@ const HISTORY_WEIGHT: f32 = 1.0;
 /// Weight of all global sources together, each scaled to standard deviation 1.
 const GLOBAL_WEIGHT: f32 = 0.05;
 
-/// Weight of local popularity, scaled to a maximum of 1.
+/// Weight of local popularity, scaled to a maximum of 1, while it is all there is for new items.
 const LOCAL_WEIGHT: f32 = 0.05;
+
+/// Weight of local popularity beside a global model: few customers, so it only breaks ties.
+const LOCAL_WEIGHT_BESIDE_MODEL: f32 = 0.01;
+
+/// Weight of global popularity relative to an item-item model, which knows most of it already.
+const POPULARITY_BESIDE_GRAM: f32 = 0.25;
 
 impl Taste {
     /// Gathers the sources: local popularity always, and whatever the model holds.
@@ -189,7 +207,7 @@ impl Taste {
 
     fn add_model(&mut self, model: &Model) -> Result<(), TasteError> {
         self.model = Some(model.digest()?);
-        let mut global: Vec<(Source, Box<dyn Scorer>)> = Vec::new();
+        let mut global: Vec<(Source, Box<dyn Scorer>, f32)> = Vec::new();
         if model.tensor(Cooccurrence::TENSOR).is_some() {
             let gram = Gram::from_model(model)?;
             let covered = gram.covered().to_vec();
@@ -200,7 +218,7 @@ impl Taste {
             self.embedder = Some(Embedder::Principal(principal));
             let options = EaseOptions { lambda: EASE_LAMBDA, weighting: Weighting::Binary };
             let ease = Ease::fit(gram, &options)?;
-            global.push((Source::Cooccurrence, Box::new(ease.clone())));
+            global.push((Source::Cooccurrence, Box::new(ease.clone()), 1.0));
             self.neighbours = Some((ease, covered));
         }
         // The public hierarchy helps where the model carries it.
@@ -210,21 +228,26 @@ impl Taste {
         }
         if model.tensor(MatrixFactorisation::TENSOR).is_some() {
             let factors = LogLinear::from_model(model, &options)?;
-            global.push((Source::MatrixFactorisation, Box::new(factors.clone())));
+            global.push((Source::MatrixFactorisation, Box::new(factors.clone()), 1.0));
             self.embedder = Some(Embedder::Factors(factors));
         } else if model.tensor(Popularity::TENSOR).is_some() {
             // The factor model's scores hold the popularity already.
             let popular = LogLinear::content(model, &options)?;
-            global.push((Source::GlobalPopularity, Box::new(popular)));
+            let weight = if global.is_empty() { 1.0 } else { POPULARITY_BESIDE_GRAM };
+            global.push((Source::GlobalPopularity, Box::new(popular), weight));
         }
-        let share = GLOBAL_WEIGHT / global.len().max(1) as f32;
-        for (source, scorer) in global {
-            self.components.push(Component {
-                source,
-                scorer,
-                scale: Scale::Standard,
-                weight: share,
-            });
+        if global.is_empty() {
+            return Ok(());
+        }
+        for component in &mut self.components {
+            if component.source == Source::LocalPopularity {
+                component.weight = LOCAL_WEIGHT_BESIDE_MODEL;
+            }
+        }
+        let all: f32 = global.iter().map(|(_, _, weight)| weight).sum();
+        for (source, scorer, weight) in global {
+            let weight = GLOBAL_WEIGHT * weight / all;
+            self.components.push(Component { source, scorer, scale: Scale::Standard, weight });
         }
         Ok(())
     }

@@ -173,14 +173,15 @@ impl Store {
         self.dir.join("store.redb")
     }
 
-    /// Replaces every person by `records`, in one transaction; profiles made of the old records
-    /// go with them, models stay.
+    /// Replaces every person by `records` and every profile by `profiles`, in one transaction;
+    /// the model stays.
     ///
     /// # Errors
     /// [`StoreError`]; then the store is as it was.
     pub fn replace_persons(
         &self,
         records: &BTreeMap<Pseudonym, PersonRecord>,
+        profiles: &BTreeMap<Pseudonym, Profile>,
         ingest: &Ingest,
     ) -> Result<(), StoreError> {
         self.write(|store, transaction| {
@@ -188,6 +189,9 @@ impl Store {
             transaction.delete_table(PROFILES).map_err(|e| store.failed("written", e))?;
             for (who, record) in records {
                 store.put(transaction, PERSONS, who.as_bytes(), record)?;
+            }
+            for (who, profile) in profiles {
+                store.put(transaction, PROFILES, who.as_bytes(), profile)?;
             }
             store.put(transaction, META, INGEST, ingest)
         })

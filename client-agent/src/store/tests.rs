@@ -49,10 +49,10 @@ fn what_was_put_comes_back_and_a_second_ingest_replaces_it() {
         Err(StoreError::Empty { .. })
     ));
     let first = records(&[(1, 4), (2, 5)]);
-    store.replace_persons(&first, &ingest_of("367")).unwrap();
+    store.replace_persons(&first, &BTreeMap::new(), &ingest_of("367")).unwrap();
     assert_eq!(store.persons().unwrap(), first);
     let second = records(&[(2, 9)]);
-    store.replace_persons(&second, &ingest_of("367")).unwrap();
+    store.replace_persons(&second, &BTreeMap::new(), &ingest_of("367")).unwrap();
     let again = Store::open(dir.path(), &key()).unwrap();
     assert_eq!(again.persons().unwrap(), second);
     assert_eq!(again.person(who(1)).unwrap(), None);
@@ -69,7 +69,7 @@ fn what_was_put_comes_back_and_a_second_ingest_replaces_it() {
 fn another_key_opens_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), &key()).unwrap();
-    store.replace_persons(&records(&[(1, 4)]), &ingest_of("367")).unwrap();
+    store.replace_persons(&records(&[(1, 4)]), &BTreeMap::new(), &ingest_of("367")).unwrap();
     let error = Store::open(dir.path(), &Key::from_bytes([4; 32])).err().unwrap();
     assert!(matches!(error, StoreError::Seal { .. }), "{error}");
 }
@@ -81,7 +81,7 @@ fn the_model_stays_through_an_ingest() {
     assert_eq!(store.model().unwrap(), None);
     let model = Model::initial(3, Digest::plain(b"catalogue")).unwrap();
     store.save_model(&model).unwrap();
-    store.replace_persons(&records(&[(1, 4)]), &ingest_of("367")).unwrap();
+    store.replace_persons(&records(&[(1, 4)]), &BTreeMap::new(), &ingest_of("367")).unwrap();
     assert_eq!(store.model().unwrap(), Some(model));
 }
 
@@ -90,7 +90,7 @@ fn a_failed_change_leaves_the_state_before_it() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), &key()).unwrap();
     let first = records(&[(1, 4)]);
-    store.replace_persons(&first, &ingest_of("367")).unwrap();
+    store.replace_persons(&first, &BTreeMap::new(), &ingest_of("367")).unwrap();
     let failed = store.write(|store, transaction| {
         transaction.delete_table(PERSONS).unwrap();
         store.put(transaction, PERSONS, who(7).as_bytes(), &PersonRecord::default())?;
@@ -124,6 +124,6 @@ fn records_survive_the_codec() {
     let gathered = gathered.finish();
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), &key()).unwrap();
-    store.replace_persons(&gathered, &ingest_of("367")).unwrap();
+    store.replace_persons(&gathered, &BTreeMap::new(), &ingest_of("367")).unwrap();
     assert_eq!(store.persons().unwrap(), gathered);
 }

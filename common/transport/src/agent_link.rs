@@ -27,7 +27,7 @@ use crate::{
     },
     endpoint::{PeerStreams, transport_config},
     fault::ConnectionFault,
-    frame::{self, ANSWER_BYTES_MAX, UploadAnswer},
+    frame::{self, ANSWER_BYTES_MAX, FrameWriter, UploadAnswer},
     tls::{self, COORDINATOR_NAME, Credentials, TlsError},
     upload::{Bulk, Upload},
 };
@@ -146,7 +146,8 @@ impl LinkSender {
         self.enqueue(upload.header, Box::new(upload.release))
     }
 
-    /// Sends what waits (at most two seconds), closes the connection and ends the task.
+    /// Sends the control messages that wait (at most two seconds), closes the connection and ends
+    /// the task. An upload on its way is cut.
     pub async fn close(&self) {
         self.close.send_replace(true);
         let mut ended = self.ended.clone();
@@ -196,7 +197,7 @@ pub fn connect(
     let link = Link {
         config,
         events,
-        outgoing: Outgoing { queue: control_queue, backlog: VecDeque::new() },
+        outgoing: Outgoing { queue: control_queue, backlog: VecDeque::new(), greeted: false },
         uploads: Uploads { queue: uploads, current: None },
         closing,
     };
@@ -233,6 +234,8 @@ struct Link {
 struct Outgoing {
     queue: mpsc::Receiver<ToCoordinator>,
     backlog: VecDeque<ToCoordinator>,
+    /// Whether a `Hello` has left on this connection.
+    greeted: bool,
 }
 
 struct Uploads {
@@ -291,10 +294,11 @@ impl Link {
     async fn serve(
         &mut self,
         connection: &Connection,
-        mut send: SendStream,
+        send: SendStream,
         mut receive: RecvStream,
     ) -> ConnectionFault {
-        self.outgoing.forget_greetings();
+        let mut send = FrameWriter::new(send);
+        self.outgoing.begin();
         tracing::info!(coordinator = %connection.remote_address(), "connected");
         let events = &self.events;
         let mut closing = self.closing.clone();
@@ -438,14 +442,19 @@ async fn read_models(
                     return ConnectionFault::ClosedHere;
                 }
             }
+            // The coordinator gave the stream up; if the connection is gone too, that is noticed.
+            Err(ConnectionFault::Lost { detail }) if connection.close_reason().is_none() => {
+                tracing::info!(%detail, "a model did not arrive");
+            }
             Err(fault) => return fault,
         }
     }
 }
 
 impl Outgoing {
-    /// Greetings of an earlier connection must not greet on the next one.
-    fn forget_greetings(&mut self) {
+    /// A new connection: greetings of an earlier one must not greet on it.
+    fn begin(&mut self) {
+        self.greeted = false;
         while let Ok(message) = self.queue.try_recv() {
             self.keep(message);
         }
@@ -463,42 +472,47 @@ impl Outgoing {
     }
 
     /// Sends the greeting first, then what waited, then what comes.
-    async fn write(&mut self, send: &mut SendStream) -> ConnectionFault {
-        let mut greeted = false;
+    async fn write(&mut self, send: &mut FrameWriter) -> ConnectionFault {
         loop {
-            let message = match self.queue.recv().await {
+            match self.queue.recv().await {
                 None => return ConnectionFault::ClosedHere,
-                Some(message @ ToCoordinator::Hello(_)) => message,
-                Some(message) if greeted => message,
                 Some(message) => {
-                    self.keep(message);
-                    continue;
-                }
-            };
-            greeted = true;
-            if let Err(fault) = write_message(send, &message).await {
-                return fault;
-            }
-            while let Some(message) = self.backlog.pop_front() {
-                if let Err(fault) = write_message(send, &message).await {
-                    return fault;
+                    if let Err(fault) = self.pass(send, message).await {
+                        return fault;
+                    }
                 }
             }
         }
     }
 
+    async fn pass(
+        &mut self,
+        send: &mut FrameWriter,
+        message: ToCoordinator,
+    ) -> Result<(), ConnectionFault> {
+        if matches!(message, ToCoordinator::Hello(_)) {
+            self.greeted = true;
+            write_message(send, &message).await?;
+        } else {
+            self.keep(message);
+        }
+        while self.greeted
+            && let Some(message) = self.backlog.pop_front()
+        {
+            write_message(send, &message).await?;
+        }
+        Ok(())
+    }
+
     /// At a close in good order: what is in the queue still leaves, if the line takes it.
-    async fn flush(&mut self, send: &mut SendStream) {
+    async fn flush(&mut self, send: &mut FrameWriter) {
         let flush = async {
             while let Ok(message) = self.queue.try_recv() {
-                if write_message(send, &message).await.is_err() {
+                if self.pass(send, message).await.is_err() {
                     return;
                 }
             }
-            if send.finish().is_ok() {
-                // Resolves when the coordinator has received everything.
-                let _ = send.stopped().await;
-            }
+            send.finish().await;
         };
         if timeout(CLOSE_TIMEOUT, flush).await.is_err() {
             tracing::debug!("closed before everything had left");
@@ -507,11 +521,11 @@ impl Outgoing {
 }
 
 async fn write_message(
-    send: &mut SendStream,
+    send: &mut FrameWriter,
     message: &ToCoordinator,
 ) -> Result<(), ConnectionFault> {
     match codec::encode(message, CONTROL_BYTES_MAX) {
-        Ok(bytes) => frame::write_frame(send, &bytes).await,
+        Ok(bytes) => send.send(&bytes).await,
         Err(error) => {
             tracing::error!(%error, "a control message of this agent cannot be sent");
             Ok(())

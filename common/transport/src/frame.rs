@@ -82,6 +82,51 @@ pub(crate) async fn write_frame(
     write_chunks(stream, bytes).await
 }
 
+/// Writes frames to a stream. What is on its way is kept here, so that a writer which is
+/// interrupted never leaves half a frame before the next one.
+pub(crate) struct FrameWriter {
+    stream: SendStream,
+    buffer: Vec<u8>,
+    written: usize,
+}
+
+impl FrameWriter {
+    pub(crate) fn new(stream: SendStream) -> Self {
+        Self { stream, buffer: Vec::new(), written: 0 }
+    }
+
+    /// Writes one frame. The frame is taken over before the first wait.
+    pub(crate) async fn send(&mut self, bytes: &[u8]) -> Result<(), ConnectionFault> {
+        let length = u32::try_from(bytes.len())
+            .map_err(|_| ConnectionFault::protocol("a frame above 4 GiB was to be sent"))?;
+        self.buffer.drain(..self.written);
+        self.written = 0;
+        self.buffer.extend_from_slice(&length.to_be_bytes());
+        self.buffer.extend_from_slice(bytes);
+        self.flush().await
+    }
+
+    /// Writes what an interrupted [`FrameWriter::send`] left.
+    async fn flush(&mut self) -> Result<(), ConnectionFault> {
+        while self.written < self.buffer.len() {
+            let rest = &self.buffer[self.written..];
+            let rest = &rest[..rest.len().min(CHUNK_BYTES)];
+            self.written += within_stall(async { Ok(self.stream.write(rest).await?) }).await?;
+        }
+        self.buffer.clear();
+        self.written = 0;
+        Ok(())
+    }
+
+    /// Ends the stream and waits until the peer has everything, or is gone.
+    pub(crate) async fn finish(&mut self) {
+        if self.flush().await.is_ok() && self.stream.finish().is_ok() {
+            // Resolves when the peer has received everything; an error means that it is gone.
+            let _ = self.stream.stopped().await;
+        }
+    }
+}
+
 /// Writes bytes chunk by chunk; each chunk has [`STALL_TIMEOUT`].
 pub(crate) async fn write_chunks(
     stream: &mut SendStream,
@@ -116,10 +161,8 @@ pub(crate) async fn read_bytes(
         match chunk {
             Some(chunk) => bytes.extend_from_slice(&chunk.bytes),
             None => {
-                return Err(ConnectionFault::protocol(format!(
-                    "the stream ended after {} of {length} bytes",
-                    bytes.len()
-                )));
+                let detail = format!("a stream ended after {} of {length} bytes", bytes.len());
+                return Err(ConnectionFault::Lost { detail });
             }
         }
     }

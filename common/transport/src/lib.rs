@@ -67,6 +67,11 @@ pub mod tls;
 mod token;
 mod upload;
 
+#[cfg(test)]
+extern crate self as chorale_transport;
+#[cfg(test)]
+mod tests;
+
 pub use agent_link::{AgentLinkConfig, LinkError, LinkEvent, LinkSender, connect};
 pub use authority::{Addresses, Authority, AuthorityError};
 pub use enrolment::{

@@ -9,7 +9,7 @@ use std::{
     fmt,
     net::{IpAddr, SocketAddr},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -277,7 +277,7 @@ impl Server {
     /// Closes an agent's connection with a reason that its owner reads.
     pub fn disconnect(&self, agent: &AgentId, reason: &Reason) {
         if let Some(line) = self.shared.agents().get(agent) {
-            line.connection.close(close::DISMISSED, reason.as_str().as_bytes());
+            line.close(ClosedBecause::Dismissed(reason.as_str().to_owned()));
         }
     }
 
@@ -321,7 +321,7 @@ impl Server {
         if queue(line) {
             return Ok(());
         }
-        line.connection.close(close::SLOW, b"messages pile up at the coordinator");
+        line.close(ClosedBecause::Slow);
         Err(SendError::Slow { agent: agent.clone() })
     }
 }
@@ -358,6 +358,14 @@ struct Line {
     queued_bytes: Arc<AtomicUsize>,
     models: mpsc::Sender<Arc<Vec<u8>>>,
     ended: watch::Receiver<bool>,
+    closed_because: Arc<OnceLock<ClosedBecause>>,
+}
+
+/// Why this side closed a connection.
+enum ClosedBecause {
+    Replaced,
+    Slow,
+    Dismissed(String),
 }
 
 /// The receiving halves of a [`Line`]'s queues.
@@ -365,6 +373,7 @@ struct Queues {
     control: mpsc::Receiver<Vec<u8>>,
     queued_bytes: Arc<AtomicUsize>,
     models: mpsc::Receiver<Arc<Vec<u8>>>,
+    closed_because: Arc<OnceLock<ClosedBecause>>,
 }
 
 impl Line {
@@ -380,8 +389,21 @@ impl Line {
             control: control_queue,
             queued_bytes: queued_bytes.clone(),
             models: model_queue,
+            closed_because: Arc::default(),
         };
-        (Self { id, connection, control, queued_bytes, models, ended }, queues)
+        let closed_because = queues.closed_because.clone();
+        (Self { id, connection, control, queued_bytes, models, ended, closed_because }, queues)
+    }
+
+    fn close(&self, because: ClosedBecause) {
+        let (code, words) = match &because {
+            ClosedBecause::Replaced => (close::REPLACED, ""),
+            ClosedBecause::Slow => (close::SLOW, "messages pile up at the coordinator"),
+            ClosedBecause::Dismissed(words) => (close::DISMISSED, words.as_str()),
+        };
+        self.connection.close(code, words.as_bytes());
+        // The first reason stays.
+        let _ = self.closed_because.set(because);
     }
 }
 

@@ -42,7 +42,7 @@ pub const COORDINATOR_NAME: &str = "coordinator";
 #[derive(Clone)]
 pub struct Credentials {
     certificate: Vec<u8>,
-    key: Zeroizing<Vec<u8>>,
+    pub(crate) key: Zeroizing<Vec<u8>>,
     root: Vec<u8>,
 }
 

@@ -10,11 +10,11 @@ use tokio::{
     time::timeout,
 };
 
-use super::{ConnectionId, Line, Queues, ServerEvent, Shared, uploads};
+use super::{ClosedBecause, ConnectionId, Line, Queues, ServerEvent, Shared, uploads};
 use crate::{
     bounds::CLOSE_TIMEOUT,
     fault::{ConnectionFault, close},
-    frame,
+    frame::{self, FrameWriter},
     tls::CertificateFacts,
 };
 
@@ -47,7 +47,7 @@ pub(super) async fn serve(shared: Arc<Shared>, incoming: Incoming) {
     let (line, mut queues) = Line::new(id, connection.clone(), ended);
     let older = shared.agents().insert(agent.clone(), line);
     if let Some(mut older) = older {
-        older.connection.close(close::REPLACED, b"");
+        older.close(ClosedBecause::Replaced);
         // The older one reports its end before the newer one begins. An error means that its
         // task is gone already.
         let _ = older.ended.wait_for(|ended| *ended).await;
@@ -58,6 +58,7 @@ pub(super) async fn serve(shared: Arc<Shared>, incoming: Incoming) {
         && shared.events.send(connected).await.is_ok();
     if begun {
         tracing::info!(%agent, %peer, "agent connected");
+        let mut send = FrameWriter::new(send);
         let reason = run(&shared, &agent, &connection, &mut send, &mut receive, &mut queues).await;
         tracing::info!(%agent, %reason, "agent disconnected");
         let (code, words) = reason.closing();
@@ -117,12 +118,12 @@ async fn run(
     shared: &Shared,
     agent: &AgentId,
     connection: &Connection,
-    send: &mut SendStream,
+    send: &mut FrameWriter,
     receive: &mut RecvStream,
     queues: &mut Queues,
 ) -> ConnectionFault {
     let mut leaving = shared.leaving.subscribe();
-    let Queues { control, queued_bytes, models } = queues;
+    let Queues { control, queued_bytes, models, closed_because } = queues;
     let fault = tokio::select! {
         fault = read_control(receive, agent, &shared.events) => fault,
         fault = write_control(send, control, queued_bytes) => fault,
@@ -141,16 +142,25 @@ async fn run(
             ConnectionFault::ClosedHere
         }
         // Why the connection was lost says more than which stream noticed it first.
-        (_, Some(lost)) => lost_here(connection, lost),
+        (_, Some(lost)) => lost_here(lost, closed_because.get()),
         (fault, None) => fault,
     }
 }
 
-/// A connection that this side closed was replaced, dismissed or too slow; the code that was
-/// sent is not kept by QUIC, so that the local reason stays general.
-fn lost_here(connection: &Connection, lost: quinn::ConnectionError) -> ConnectionFault {
-    tracing::debug!(peer = %connection.remote_address(), %lost, "connection ended");
-    lost.into()
+/// The reason for which this side closed is not kept by QUIC.
+fn lost_here(lost: quinn::ConnectionError, because: Option<&ClosedBecause>) -> ConnectionFault {
+    match (lost, because) {
+        (quinn::ConnectionError::LocallyClosed, Some(ClosedBecause::Replaced)) => {
+            ConnectionFault::Replaced
+        }
+        (quinn::ConnectionError::LocallyClosed, Some(ClosedBecause::Slow)) => {
+            ConnectionFault::Slow { what: "messages for it piled up".into() }
+        }
+        (quinn::ConnectionError::LocallyClosed, Some(ClosedBecause::Dismissed(words))) => {
+            ConnectionFault::Closed { reason: format!("by this side: {words}") }
+        }
+        (lost, _) => lost.into(),
+    }
 }
 
 async fn read_control(
@@ -178,12 +188,12 @@ async fn read_control(
 }
 
 async fn write_control(
-    send: &mut SendStream,
+    send: &mut FrameWriter,
     queue: &mut mpsc::Receiver<Vec<u8>>,
     queued_bytes: &std::sync::atomic::AtomicUsize,
 ) -> ConnectionFault {
     while let Some(bytes) = queue.recv().await {
-        if let Err(fault) = frame::write_frame(send, &bytes).await {
+        if let Err(fault) = send.send(&bytes).await {
             return fault;
         }
         queued_bytes.fetch_sub(bytes.len(), Ordering::Relaxed);
@@ -219,12 +229,12 @@ async fn write_model(connection: &Connection, model: &[u8]) -> Result<(), Connec
 /// At a shutdown in good order: what is in the queues still leaves.
 async fn say_farewell(
     connection: &Connection,
-    send: &mut SendStream,
+    send: &mut FrameWriter,
     control: &mut mpsc::Receiver<Vec<u8>>,
     models: &mut mpsc::Receiver<Arc<Vec<u8>>>,
 ) {
     while let Ok(bytes) = control.try_recv() {
-        if frame::write_frame(send, &bytes).await.is_err() {
+        if send.send(&bytes).await.is_err() {
             return;
         }
     }
@@ -233,8 +243,5 @@ async fn say_farewell(
             return;
         }
     }
-    if send.finish().is_ok() {
-        // Resolves when the agent has received everything, or is gone.
-        let _ = send.stopped().await;
-    }
+    send.finish().await;
 }

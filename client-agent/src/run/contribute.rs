@@ -1,0 +1,95 @@
+//! From an admitted round to a released vector.
+
+use std::sync::Arc;
+
+use chorale_dp::FastDiscreteGaussian;
+use chorale_gate::{Permit, PermitError, Release};
+use chorale_plan::{Derived, RoundSpec};
+use chorale_secagg::PairwiseTicket;
+use chorale_task::{Catalogue, Model, from_plan};
+use chorale_wire::{RoundNumber, message::RefusalCode};
+
+use super::error::ContributionError;
+use crate::{journal::JournalError, policy::StorePolicy, store::Store};
+
+/// Everything that one vector needs.
+pub(super) struct Contribution {
+    pub(super) store: Arc<Store>,
+    pub(super) window_end_s: i64,
+    pub(super) items: usize,
+    pub(super) model: Model,
+    pub(super) permit: Permit,
+    pub(super) ticket: PairwiseTicket,
+    pub(super) spec: Arc<RoundSpec>,
+    pub(super) derived: Arc<Derived>,
+}
+
+/// No vector was made; nothing left.
+pub(super) struct Unreleased {
+    pub(super) round: RoundNumber,
+    pub(super) error: ContributionError,
+}
+
+/// Whether the round fits this agent: its catalogue, the shape that its own code computes, its
+/// roster rule. Public parameters only.
+pub(super) fn check(
+    spec: &RoundSpec,
+    model: &Model,
+    catalogue: &Catalogue,
+    policy: &StorePolicy,
+    agents: usize,
+) -> Result<(), String> {
+    if spec.plan.catalogue != catalogue.digest() {
+        return Err("the plan is over another catalogue than this agent's".into());
+    }
+    let task = from_plan(&spec.plan, catalogue.len()).map_err(|error| error.to_string())?;
+    if task.shape(model) != spec.shape {
+        return Err("the spec's shape is not the one that the task has on this model".into());
+    }
+    policy.admits_roster(agents as u32).map_err(|error| error.to_string())
+}
+
+/// Which kind of refusal an unminted permit is.
+pub(super) fn code_of(error: &PermitError<JournalError>) -> RefusalCode {
+    match error {
+        PermitError::Refused(_) => RefusalCode::Policy,
+        PermitError::Journal(JournalError::Refused(_)) => RefusalCode::Budget,
+        _ => RefusalCode::Unable,
+    }
+}
+
+impl Contribution {
+    /// Reads the persons, trains, and takes the vector through the gate.
+    pub(super) fn release(self) -> Result<(RoundNumber, Release), Unreleased> {
+        let round = self.spec.round;
+        self.make().map(|release| (round, release)).map_err(|error| Unreleased { round, error })
+    }
+
+    fn make(self) -> Result<Release, ContributionError> {
+        let task = from_plan(&self.spec.plan, self.items)?;
+        let mut people = self.store.contributors(self.window_end_s)?;
+        let mut rounding = super::system_rng();
+        let model = &self.model;
+        let train = |sink: &mut dyn chorale_plan::PersonSink| task.contribute(model, &mut people, sink);
+        let release = match &self.derived.share_variance {
+            Some(variance) => {
+                let mut noise = FastDiscreteGaussian::new(variance, super::system_rng())?;
+                chorale_gate::release(
+                    self.permit,
+                    &mut rounding,
+                    chorale_gate::Protection::Noise(&mut noise),
+                    self.ticket,
+                    train,
+                )
+            }
+            None => chorale_gate::release(
+                self.permit,
+                &mut rounding,
+                chorale_gate::Protection::None,
+                self.ticket,
+                train,
+            ),
+        };
+        release.map_err(|error| ContributionError::Gate(Box::new(error)))
+    }
+}

@@ -1,0 +1,439 @@
+//! The agent's part in a federation: connect, judge, train, send what the gate released.
+//!
+//! The protocol itself is `chorale_round::agent::Machine`, which owns no socket, clock or file.
+//! This driver feeds it and carries out what it says. The heavy steps (reading persons, training,
+//! noise, masking) run beside the network, so that the connection stays alive.
+
+mod contribute;
+mod error;
+
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use chorale_gate::{Journal as _, Permit, Release, Settlement};
+use chorale_plan::{Derived, RoundSpec};
+use chorale_round::agent::{Action, Machine, RoundEnd};
+use chorale_secagg::PairwiseTicket;
+use chorale_task::{Catalogue, Model};
+use chorale_transport::{LinkError, LinkEvent, LinkSender, Upload};
+use chorale_wire::{Digest, RoundNumber, ToAgent, ToCoordinator, message::RefusalCode};
+use rand_core::SeedableRng as _;
+use tokio::{sync::mpsc, task::JoinHandle};
+
+use self::contribute::{Contribution, Unreleased};
+pub use self::error::RunError;
+use crate::{config::Config, journal::RedbJournal, keys::Key, policy::StorePolicy, store::Store};
+
+/// How often the driver looks at the clock when nothing happens.
+const TICK: Duration = Duration::from_millis(500);
+
+/// How long a round waits for the model it is computed on.
+const MODEL_WAIT: Duration = Duration::from_secs(60);
+
+/// What a run did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Rounds that completed with this agent among the survivors.
+    pub completed: u64,
+    /// Rounds that this agent refused.
+    pub refused: u64,
+    /// Rounds that ended without a result.
+    pub aborted: u64,
+    /// Digest of the final model, when the programme is done.
+    pub final_model: Option<Digest>,
+}
+
+/// What the agent reports while it runs; no personal data.
+pub type Observer = Box<dyn Fn(&str) + Send>;
+
+/// Everything the driver holds.
+struct Driver {
+    config: Config,
+    policy: StorePolicy,
+    catalogue: Catalogue,
+    store: Arc<Store>,
+    journal: RedbJournal,
+    machine: Machine,
+    link: LinkSender,
+    observer: Observer,
+    summary: Summary,
+    /// The newest model that arrived.
+    model: Option<(Digest, Model)>,
+    /// A round that waits for its model.
+    wanted: Option<Wanted>,
+    /// The permit of the round in progress.
+    permit: Option<(RoundNumber, Permit)>,
+    releasing: Option<JoinHandle<Result<(RoundNumber, Release), Unreleased>>>,
+    /// The round whose vector was handed to the link.
+    uploading: Option<RoundNumber>,
+    finished: Option<Digest>,
+}
+
+/// A round that was opened and whose model has not arrived.
+struct Wanted {
+    spec: Arc<RoundSpec>,
+    spec_digest: Digest,
+    derived: Arc<Derived>,
+    agents: usize,
+    since: tokio::time::Instant,
+}
+
+/// Takes part in the federation until the programme is done (with `exit_when_done`) or `shutdown`
+/// resolves.
+///
+/// # Errors
+/// [`RunError`]: keys, policy, data or disk cannot be used. Lost connections are no error: the
+/// agent keeps trying.
+pub async fn run(
+    config: Config,
+    exit_when_done: bool,
+    observer: Observer,
+    shutdown: impl Future<Output = ()>,
+) -> Result<Summary, RunError> {
+    let (driver, events) = Driver::start(config, observer)?;
+    driver.run(events, exit_when_done, shutdown).await
+}
+
+impl Driver {
+    fn start(
+        config: Config,
+        observer: Observer,
+    ) -> Result<(Self, mpsc::Receiver<LinkEvent>), RunError> {
+        let policy = StorePolicy::load(&config.policy)?;
+        let catalogue = read_catalogue(&config.catalogue)?;
+        let key = Key::read(&config.store_key_path())?;
+        let store = Store::open(&config.data_dir, &key)?;
+        store.require_ingest(&catalogue.digest(), &config.home)?;
+        let journal = RedbJournal::open(&config.data_dir, policy.cap().clone())?;
+        let last_round = journal.last_round(&config.federation)?;
+        let (identity, link_config) = error::identity(&config)?;
+        let machine = Machine::new(Arc::new(identity), None, last_round);
+        let model = match store.model()? {
+            Some(model) => Some((model.digest()?, model)),
+            None => None,
+        };
+        let (link, events) =
+            chorale_transport::connect(link_config, system_rng()).map_err(RunError::Tls)?;
+        let driver = Self {
+            config,
+            policy,
+            catalogue,
+            store: Arc::new(store),
+            journal,
+            machine,
+            link,
+            observer,
+            summary: Summary::default(),
+            model,
+            wanted: None,
+            permit: None,
+            releasing: None,
+            uploading: None,
+            finished: None,
+        };
+        Ok((driver, events))
+    }
+
+    async fn run(
+        mut self,
+        mut events: mpsc::Receiver<LinkEvent>,
+        exit_when_done: bool,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<Summary, RunError> {
+        tokio::pin!(shutdown);
+        loop {
+            if exit_when_done && self.is_done() {
+                break;
+            }
+            tokio::select! {
+                biased;
+                () = &mut shutdown => break,
+                released = joined(&mut self.releasing) => self.on_released(released?)?,
+                event = events.recv() => match event {
+                    Some(event) => self.on_event(event)?,
+                    None => break,
+                },
+                () = tokio::time::sleep(TICK) => {
+                    let actions = self.machine.tick(now_ms());
+                    self.carry_out(actions)?;
+                    self.check_model_wait()?;
+                }
+            }
+        }
+        self.link.close().await;
+        Ok(self.summary)
+    }
+
+    /// Done: the coordinator said so and the final model is stored.
+    fn is_done(&self) -> bool {
+        let arrived = self.model.as_ref().map(|(digest, _)| *digest);
+        self.finished.is_some() && self.finished == arrived
+    }
+
+    fn on_event(&mut self, event: LinkEvent) -> Result<(), RunError> {
+        match event {
+            LinkEvent::Connected => {
+                self.say("connected");
+                let model = self.model.as_ref().map(|(digest, _)| *digest);
+                self.send(self.machine.hello(model))
+            }
+            LinkEvent::Disconnected { reason, retry_in } => {
+                self.say(&format!(
+                    "not connected ({reason}); trying again in {:.1} s",
+                    retry_in.as_secs_f64()
+                ));
+                Ok(())
+            }
+            LinkEvent::Control(message) => self.on_message(message),
+            LinkEvent::Model(bytes) => self.on_model(&bytes),
+            LinkEvent::Uploaded { .. } => Ok(()),
+            LinkEvent::UploadRefused { reason, .. } => {
+                self.say(&format!("the coordinator did not take the vector: {reason}"));
+                Ok(())
+            }
+        }
+    }
+
+    fn on_message(&mut self, message: ToAgent) -> Result<(), RunError> {
+        match self.machine.handle(message, now_ms(), &mut system_rng()) {
+            Ok(actions) => self.carry_out(actions),
+            Err(fault) => {
+                tracing::warn!(%fault, "a message of the coordinator was refused");
+                Ok(())
+            }
+        }
+    }
+
+    fn on_model(&mut self, bytes: &[u8]) -> Result<(), RunError> {
+        let digest = Model::digest_of(bytes);
+        match Model::decode(bytes) {
+            Ok(model) => {
+                self.store.save_model(&model)?;
+                self.model = Some((digest, model));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the coordinator sent a model that cannot be read");
+                return Ok(());
+            }
+        }
+        match self.wanted.take_if(|wanted| wanted.spec.model == digest) {
+            Some(wanted) => self.judge(wanted),
+            None => Ok(()),
+        }
+    }
+
+    fn carry_out(&mut self, actions: Vec<Action>) -> Result<(), RunError> {
+        for action in actions {
+            match action {
+                Action::Send(message) => self.send(message)?,
+                Action::Train { spec, spec_digest, derived, agents } => {
+                    let since = tokio::time::Instant::now();
+                    let wanted = Wanted { spec, spec_digest, derived, agents, since };
+                    self.say(&format!("round {} of plan '{}'", wanted.spec.round, wanted.spec.plan.name));
+                    if self.model.as_ref().is_some_and(|(digest, _)| *digest == wanted.spec.model) {
+                        self.judge(wanted)?;
+                    } else {
+                        self.wanted = Some(wanted);
+                    }
+                }
+                Action::Contribute { ticket, spec, derived, .. } => {
+                    self.contribute(ticket, spec, derived)?;
+                }
+                Action::EpochReady { epoch, agents, rounds } => self.say(&format!(
+                    "epoch {epoch}: {agents} agents, keys for {rounds} rounds"
+                )),
+                Action::EpochLost { epoch, reason } => {
+                    self.say(&format!("epoch {epoch} is over: {reason}"));
+                }
+                Action::RoundDone(outcome) => {
+                    self.summary.completed += u64::from(outcome.contributed);
+                    self.uploading = None;
+                    if let Some(round) = outcome.round {
+                        self.say(&format!("round {round} is complete"));
+                    }
+                }
+                Action::RoundAborted { round, end, reason } => self.on_aborted(round, end, &reason)?,
+                Action::Waiting { what } => self.say(&format!("waiting: {what}")),
+                Action::Finished { round, model } => {
+                    self.finished = Some(model);
+                    self.summary.final_model = Some(model);
+                    self.say(&format!("the programme is done after round {round}"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Charges the round to the budget (policy first) and checks the plan against this store.
+    fn judge(&mut self, wanted: Wanted) -> Result<(), RunError> {
+        let Wanted { spec, spec_digest, derived, agents, .. } = wanted;
+        let Some((_, model)) = &self.model else { return Ok(()) };
+        if let Err(refusal) = contribute::check(&spec, model, &self.catalogue, &self.policy, agents) {
+            return self.refuse(RefusalCode::Policy, &refusal);
+        }
+        match Permit::mint(&spec, spec_digest, &derived, &self.policy, &mut self.journal) {
+            Ok(permit) => self.permit = Some((spec.round, permit)),
+            Err(error) => {
+                let code = contribute::code_of(&error);
+                return self.refuse(code, &error::one_line(&error));
+            }
+        }
+        match self.machine.ready() {
+            Ok(actions) => self.carry_out(actions),
+            Err(fault) => {
+                tracing::warn!(%fault, "the round ended before this agent was ready");
+                self.refund(spec.round)
+            }
+        }
+    }
+
+    /// Takes the vector through the gate, beside the network.
+    fn contribute(
+        &mut self,
+        ticket: PairwiseTicket,
+        spec: Arc<RoundSpec>,
+        derived: Arc<Derived>,
+    ) -> Result<(), RunError> {
+        let permit = self.permit.take().filter(|(round, _)| *round == spec.round);
+        let (Some((_, permit)), Some((_, model))) = (permit, &self.model) else {
+            return self.refuse(RefusalCode::Unable, "the agent holds no permit for this round");
+        };
+        let contribution = Contribution {
+            store: Arc::clone(&self.store),
+            window_end_s: self.config.window_end_s(spec.plan.events_before_s),
+            items: self.catalogue.len(),
+            model: model.clone(),
+            permit,
+            ticket,
+            spec,
+            derived,
+        };
+        self.releasing = Some(tokio::task::spawn_blocking(move || contribution.release()));
+        Ok(())
+    }
+
+    fn on_released(&mut self, released: Result<(RoundNumber, Release), Unreleased>) -> Result<(), RunError> {
+        match released {
+            Ok((round, release)) => {
+                if self.machine.round() != Some(round) {
+                    // The round ended while the vector was made; it never left.
+                    return self.refund(round);
+                }
+                match self.machine.masked(release.digest(), release.len() as u64) {
+                    Ok(header) => {
+                        // From here on the vector may have left: the charge stands.
+                        self.journal.settle(&self.config.federation, round, Settlement::Released)?;
+                        self.uploading = Some(round);
+                        self.link.upload(Upload { header, release }).map_err(RunError::Link)
+                    }
+                    Err(fault) => {
+                        tracing::warn!(%fault, "the vector came too late for its round");
+                        self.refund(round)
+                    }
+                }
+            }
+            Err(Unreleased { round, error }) => {
+                tracing::error!(%error, "no vector could be made");
+                self.refund(round)?;
+                self.refuse(RefusalCode::Unable, "the agent could not make its contribution")
+            }
+        }
+    }
+
+    fn on_aborted(
+        &mut self,
+        round: RoundNumber,
+        end: RoundEnd,
+        reason: &str,
+    ) -> Result<(), RunError> {
+        self.summary.aborted += 1;
+        self.wanted = None;
+        self.say(&format!("round {round} ended without a result ({end:?}): {reason}"));
+        // A vector that is being made will be refunded when it is dropped.
+        if self.releasing.is_none() && self.uploading != Some(round) {
+            self.permit = None;
+            self.refund(round)?;
+        }
+        Ok(())
+    }
+
+    /// Gives the charge back: the masked vector never left this agent, and the round's number is
+    /// spent for ever.
+    fn refund(&mut self, round: RoundNumber) -> Result<(), RunError> {
+        self.permit = None;
+        self.journal.settle(&self.config.federation, round, Settlement::Refunded)?;
+        Ok(())
+    }
+
+    fn refuse(&mut self, code: RefusalCode, reason: &str) -> Result<(), RunError> {
+        self.summary.refused += 1;
+        self.say(&format!("refused: {reason}"));
+        tracing::warn!(?code, reason, "this agent does not take part in the round");
+        match self.machine.refuse(code, reason) {
+            Ok(actions) => self.carry_out(actions),
+            Err(fault) => {
+                tracing::debug!(%fault, "no round waits for a refusal");
+                Ok(())
+            }
+        }
+    }
+
+    fn check_model_wait(&mut self) -> Result<(), RunError> {
+        if self.wanted.take_if(|wanted| wanted.since.elapsed() > MODEL_WAIT).is_some() {
+            return self.refuse(RefusalCode::Unable, "the round's model did not arrive in time");
+        }
+        Ok(())
+    }
+
+    /// A full queue is no reason to stop: the coordinator asks again after a reconnect.
+    fn send(&self, message: ToCoordinator) -> Result<(), RunError> {
+        match self.link.control(message) {
+            Err(LinkError::Full) => {
+                tracing::warn!("too many messages wait for the line; one was dropped");
+                Ok(())
+            }
+            other => other.map_err(RunError::Link),
+        }
+    }
+
+    fn say(&self, text: &str) {
+        tracing::info!(agent = %self.config.agent, text);
+        (self.observer)(text);
+    }
+}
+
+/// The next result of a task that may not be there; pending for ever where it is not.
+async fn joined<T>(task: &mut Option<JoinHandle<T>>) -> Result<T, RunError> {
+    match task {
+        None => std::future::pending().await,
+        Some(handle) => {
+            let result = handle.await;
+            *task = None;
+            result.map_err(RunError::Task)
+        }
+    }
+}
+
+fn read_catalogue(path: &Path) -> Result<Catalogue, RunError> {
+    let bytes = std::fs::read(path)
+        .map_err(|source| RunError::CatalogueRead { path: path.into(), source })?;
+    Catalogue::read_csv(&bytes)
+        .map_err(|source| RunError::Catalogue { path: path.into(), source })
+}
+
+/// A generator seeded from the operating system; a new one for each use.
+pub(crate) fn system_rng() -> rand_chacha::ChaCha20Rng {
+    let mut seed = zeroize::Zeroizing::new([0u8; 32]);
+    // Without randomness from the operating system nothing here is safe: stop at once.
+    getrandom::fill(seed.as_mut()).unwrap_or_else(|error| {
+        panic!("the operating system gives no randomness ({error}); the agent stops")
+    });
+    rand_chacha::ChaCha20Rng::from_seed(*seed)
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}

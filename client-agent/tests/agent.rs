@@ -1,0 +1,353 @@
+//! The program as a store administrator meets it: on real files, through its command line.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::{
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use chorale_client_agent::{Config, Store, keys::Key, pseudonym::Pseudonymiser};
+use serde_json::Value;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_client-agent");
+
+const CATALOGUE: &str = "index,item_id,department,category\n\
+    0,APPLES,PRODUCE,FRUIT\n1,PEARS,PRODUCE,FRUIT\n2,PICKLED HERRING,GROCERY,FISH\n\
+    3,RYE BREAD,GROCERY,BREAD\n4,MATCHES,HOUSEHOLD,KINDLING\n";
+
+const HEADER: &str = "when,customer,home,item,quantity,price,receipt,line\n";
+
+const SQL: &str = "SELECT \"when\" AS event_time, customer AS person, home AS home_store,\n\
+    'purchase' AS kind, item, quantity, price AS amount, receipt AS basket,\n\
+    line AS event_id FROM receipts";
+
+/// A store with its files in a temporary directory.
+struct Shop {
+    dir: tempfile::TempDir,
+}
+
+impl Shop {
+    fn new(csv: &str) -> Self {
+        let shop = Self { dir: tempfile::tempdir().unwrap() };
+        shop.write("receipts.csv", csv);
+        shop.write("catalogue.csv", CATALOGUE);
+        shop.write("agent.toml", &config(SQL));
+        let made = shop.run(&["init"]);
+        assert!(made.status.success(), "{}", text(&made.stderr));
+        shop
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn write(&self, name: &str, content: &str) {
+        fs::write(self.path(name), content).unwrap();
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        let config = self.path("agent.toml");
+        Command::new(PROGRAM).args(arguments).arg("--config").arg(config).output().unwrap()
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// Runs a command that must fail with exit code 1, and returns what it says.
+    fn refused(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        for part in ["error: ", "where: ", "what to do: "] {
+            assert!(said.contains(part), "{said}");
+        }
+        said
+    }
+
+    fn store(&self) -> Store {
+        let config = Config::load(&self.path("agent.toml")).unwrap();
+        Store::open(&config.data_dir, &Key::read(&config.store_key_path()).unwrap()).unwrap()
+    }
+}
+
+fn config(sql: &str) -> String {
+    format!(
+        "agent = \"store-367\"\nfederation = \"demo\"\ncoordinator = \"127.0.0.1:7443\"\n\
+         home = \"367\"\ncatalogue = \"catalogue.csv\"\nevent_sql = '''\n{sql}\n'''\n\
+         [[sources]]\nname = \"receipts\"\npath = \"receipts.csv\"\nformat = \"csv\"\n"
+    )
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Eleven customers: the first buys herring every ten days, the others apples and bread.
+fn receipts() -> String {
+    let mut csv = HEADER.to_owned();
+    let mut line = 0;
+    let mut add = |day: u32, customer: &str, home: &str, item: &str| {
+        line += 1;
+        writeln!(
+            csv,
+            "2026-01-{day:02} 10:30:00,{customer},{home},{item},1,2.50,r{day}-{customer},{line}"
+        )
+        .unwrap();
+    };
+    for day in [1, 11, 21] {
+        add(day, "CUSTOMER-0098765", "367", "PICKLED HERRING");
+    }
+    add(21, "CUSTOMER-0098765", "367", "PEARS");
+    for number in 1..=10 {
+        let customer = format!("CUSTOMER-{number:07}");
+        add(5, &customer, if number == 10 { "999" } else { "367" }, "APPLES");
+        add(6, &customer, if number == 10 { "999" } else { "367" }, "RYE BREAD");
+    }
+    csv
+}
+
+#[test]
+fn from_a_file_to_answers() {
+    let shop = Shop::new(&receipts());
+    let checked = shop.json(&["data", "check", "--json"]);
+    assert_eq!((checked["rows"].as_u64(), checked["used"].as_u64()), (Some(24), Some(24)));
+    assert!(!shop.path("data/store.redb").exists(), "a check keeps nothing");
+
+    let ingested = shop.json(&["ingest", "--json"]);
+    assert_eq!(ingested["persons"], 11);
+    assert_eq!(ingested["home_persons"], 10);
+
+    let profile = shop.json(&["profiles", "show", "CUSTOMER-0098765", "--json"]);
+    assert_eq!(profile["rhythm"]["baskets"], 3);
+    assert_eq!(profile["categories"][0]["category"], "FISH");
+    assert_eq!(profile["habits"][0]["item"], "PICKLED HERRING");
+    assert_eq!(profile["habits"][0]["period_days"], 10.0);
+    assert_eq!(profile["at_home"], true);
+
+    let answer = shop.json(&["recommend", "CUSTOMER-0098765", "--json"]);
+    assert_eq!(answer["items"][0]["item"], "PICKLED HERRING");
+    assert_eq!(answer["items"][0]["source"], "history");
+    assert!(answer["note"].as_str().unwrap().contains("no global model yet"));
+
+    let fresh = shop.json(&["recommend", "CUSTOMER-0098765", "--new-only", "--json"]);
+    let items: Vec<_> = fresh["items"].as_array().unwrap().iter().map(|i| &i["item"]).collect();
+    assert_eq!(items[0], "APPLES");
+    assert_eq!(fresh["items"][0]["source"], "local-popularity");
+    assert!(!items.iter().any(|item| *item == "PICKLED HERRING" || *item == "PEARS"));
+
+    let unknown = shop.json(&["recommend", "NOBODY", "--count", "2", "--json"]);
+    assert_eq!(unknown["known"], false);
+    assert_eq!(unknown["items"].as_array().unwrap().len(), 2);
+    for command in [&["profiles", "show", "NOBODY"][..], &["recommend", "CUSTOMER-0000001"][..]] {
+        let output = shop.run(command);
+        assert!(output.status.success());
+        assert!(text(&output.stdout).contains("APPLES"), "{}", text(&output.stdout));
+    }
+}
+
+#[test]
+fn nothing_readable_stays_on_the_disk() {
+    let shop = Shop::new(&receipts());
+    shop.json(&["ingest", "--json"]);
+    let mut seen = 0;
+    for folder in ["data", "keys"] {
+        for entry in fs::read_dir(shop.path(folder)).unwrap() {
+            let bytes = fs::read(entry.unwrap().path()).unwrap();
+            seen += bytes.len();
+            let words = ["CUSTOMER", "0098765", "HERRING", "APPLES", "RYE BREAD", "FRUIT", "r21-"];
+            for word in words {
+                let found = bytes.windows(word.len()).any(|window| window == word.as_bytes());
+                assert!(!found, "'{word}' stands in {folder}");
+            }
+        }
+    }
+    assert!(seen > 4096);
+}
+
+#[test]
+fn a_second_ingest_changes_nothing() {
+    let shop = Shop::new(&receipts());
+    shop.json(&["ingest", "--json"]);
+    let first = shop.store().persons().unwrap();
+    let profiles = shop.store().profiles().unwrap();
+    shop.json(&["ingest", "--json"]);
+    assert_eq!(shop.store().persons().unwrap(), first);
+    assert_eq!(shop.store().profiles().unwrap(), profiles);
+    assert_eq!((first.len(), profiles.len()), (11, 11));
+    let key = Key::read(&shop.path("keys/pseudonym.key")).unwrap();
+    let who = Pseudonymiser::new(&key).person("CUSTOMER-0098765");
+    assert_eq!(first[&who].events.len(), 4);
+}
+
+#[test]
+fn bad_rows_are_set_aside_with_their_numbers() {
+    let mut csv = receipts();
+    csv.push_str("2026-01-07,CUSTOMER-0000001,367,APPLES,1,-2.50,r,901\n");
+    let shop = Shop::new(&csv);
+    let said = shop.refused(&["data", "check"]);
+    assert!(said.contains("1 of 25 rows are faulty: negative amount: 1 (row 25)"), "{said}");
+    // One in 25 is below the accepted share, so the rest is kept.
+    let ingested = shop.json(&["ingest", "--json"]);
+    assert_eq!(ingested["quality"]["used"], 24);
+    assert_eq!(ingested["quality"]["quarantined"]["negative-amount"]["rows"], 1);
+
+    csv.push_str("yesterday,CUSTOMER-0000001,367,APPLES,1,2.50,r,902\n");
+    csv.push_str("2026-01-07,,367,APPLES,1,2.50,r,903\n");
+    csv.push_str("2026-01-07,CUSTOMER-0000001,367,APPLES,many,2.50,r,904\n");
+    csv.push_str("2026-01-07,CUSTOMER-0000001,367,APPLES,1,2.50,r,1\n");
+    csv.push_str("2026-01-07,CUSTOMER-0000001,367,MOON ROCK,1,2.50,r,905\n");
+    shop.write("receipts.csv", &csv);
+    let before = shop.store().persons().unwrap();
+    let said = shop.refused(&["ingest"]);
+    for words in ["5 of 30 rows", "unknown time", "no customer", "not a number", "duplicate id"] {
+        assert!(said.contains(words), "{said}");
+    }
+    assert!(!said.contains("CUSTOMER") && !said.contains("outside the catalogue"), "{said}");
+    assert_eq!(shop.store().persons().unwrap(), before, "a refused ingest changes nothing");
+}
+
+#[test]
+fn unreadable_files_are_named() {
+    let shop = Shop::new(&receipts());
+    fs::remove_file(shop.path("receipts.csv")).unwrap();
+    let said = shop.refused(&["data", "check"]);
+    assert!(said.contains("source 'receipts' cannot be opened"), "{said}");
+    assert!(said.contains("receipts.csv"), "{said}");
+
+    shop.write("receipts.csv", &receipts());
+    let parquet = config(SQL).replace("format = \"csv\"", "format = \"parquet\"");
+    shop.write("agent.toml", &parquet);
+    let said = shop.refused(&["ingest"]);
+    assert!(said.contains("cannot be read as Parquet") && said.contains("because: "), "{said}");
+
+    shop.write("agent.toml", &config(SQL).replace("receipts.csv", "nothing-*.csv"));
+    let said = shop.refused(&["ingest"]);
+    assert!(said.contains("no file matches the source 'receipts'"), "{said}");
+
+    shop.write("agent.toml", &config(SQL).replace("catalogue.csv", "catalog.csv"));
+    assert!(shop.refused(&["ingest"]).contains("the catalogue cannot be read"));
+
+    shop.write("agent.toml", &config(SQL));
+    shop.write("receipts.csv", &format!("{}2026-01-07,too,few\n", receipts()));
+    let said = shop.refused(&["ingest"]);
+    assert!(said.contains("reading stopped"), "{said}");
+}
+
+#[test]
+fn wrong_columns_are_named() {
+    let shop = Shop::new(&receipts());
+    let says = |sql: &str| {
+        shop.write("agent.toml", &config(sql));
+        shop.refused(&["data", "check"])
+    };
+    let said = says(&SQL.replace("customer AS", "costumer AS"));
+    assert!(said.contains("names the column 'costumer', which no source has"), "{said}");
+    assert!(said.contains("where: event_sql, line 1"), "{said}");
+    let said = says(&SQL.replace("'purchase' AS kind, ", ""));
+    assert!(said.contains("yields no column 'kind' (one of 'purchase'"), "{said}");
+    let said = says(&SQL.replace("AS amount", "AS amuont"));
+    assert!(said.contains("a column 'amuont', which is no part of an event"), "{said}");
+    let said = says(&SQL.replace("quantity,", "true AS quantity,"));
+    assert!(said.contains("yields 'quantity' as Boolean; expected how many"), "{said}");
+    let said = says("SELEKT everything");
+    assert!(said.contains("event_sql cannot be run"), "{said}");
+    for writing in ["CREATE TABLE t AS SELECT 1", "COPY receipts TO 'stolen.csv'"] {
+        let said = says(writing);
+        assert!(said.contains("only SELECT is allowed"), "{said}");
+    }
+    assert!(!Path::new("stolen.csv").exists());
+}
+
+#[test]
+fn typos_and_mistakes_in_commands() {
+    let shop = Shop::new(&receipts());
+    shop.write("agent.toml", &config(SQL).replace("home =", "hoem ="));
+    let said = shop.refused(&["ingest"]);
+    assert!(said.contains("unknown field `hoem`") && said.contains("agent.toml, line 4"), "{said}");
+    for wrong in [&["recommend"][..], &["frobnicate"][..], &["recommend", "1", "--count", "0"][..]]
+    {
+        assert_eq!(shop.run(wrong).status.code(), Some(2));
+    }
+    assert_eq!(shop.run(&["--help"]).status.code(), Some(0));
+    let script = shop.run(&["completions", "bash"]);
+    assert!(script.status.success() && text(&script.stdout).contains("complete -F"));
+    shop.write("agent.toml", &config(SQL));
+    assert!(shop.refused(&["recommend", "1"]).contains("no events have been ingested yet"));
+    let catalogue = CATALOGUE.replace("MATCHES", "CANDLES");
+    shop.json(&["ingest", "--json"]);
+    shop.write("catalogue.csv", &catalogue);
+    assert!(shop.refused(&["recommend", "1"]).contains("belong to another catalogue"));
+}
+
+/// A limit on file sizes stands for a full disk: writing fails in the middle of the ingest.
+#[cfg(unix)]
+#[test]
+fn a_full_disk_leaves_the_store_as_it_was() {
+    let shop = Shop::new(&receipts());
+    shop.json(&["ingest", "--json"]);
+    let before = shop.store().persons().unwrap();
+    let mut csv = receipts();
+    for number in 0..40_000 {
+        writeln!(csv, "2026-01-09,MANY-{},367,APPLES,1,2.50,r{number},n{number}", number % 9000)
+            .unwrap();
+    }
+    shop.write("receipts.csv", &csv);
+    let limited = format!(
+        "trap '' XFSZ; ulimit -f 4096; exec '{PROGRAM}' ingest --config '{}'",
+        shop.path("agent.toml").display()
+    );
+    let output = Command::new("sh").args(["-c", &limited]).output().unwrap();
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("the data file cannot be written"), "{said}");
+    assert!(said.contains("disk is not full") && said.contains("because: "), "{said}");
+    assert_eq!(shop.store().persons().unwrap(), before);
+    let output = shop.run(&["recommend", "CUSTOMER-0098765"]);
+    assert!(output.status.success());
+
+    let full = format!("'{PROGRAM}' init --print >/dev/full");
+    if Path::new("/dev/full").exists() {
+        let output = Command::new("sh").args(["-c", &full]).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(text(&output.stderr).contains("the answer cannot be written"));
+    }
+}
+
+#[test]
+fn complete_journey_from_parquet() {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/complete-journey");
+    assert!(data.join("catalogue.csv").exists(), "the evaluation data is part of the checkout");
+    let shop = Shop::new(&receipts());
+    let mut config = include_str!("../src/cli/example-agent.toml").to_owned();
+    for (from, to) in [
+        ("\"catalogue.csv\"", data.join("catalogue.csv")),
+        ("\"transactions.parquet\"", data.join("stores/367/transactions.parquet")),
+        ("\"products.parquet\"", data.join("products.parquet")),
+    ] {
+        config = config.replace(from, &format!("\"{}\"", to.display()));
+    }
+    let config = config.replace("# events_before", "events_before");
+    shop.write("agent.toml", &config);
+    let ingested = shop.json(&["ingest", "--json"]);
+    let quality = &ingested["quality"];
+    let set_aside: u64 = quality["quarantined"]
+        .as_object()
+        .unwrap()
+        .values()
+        .map(|entry| entry["rows"].as_u64().unwrap())
+        .sum();
+    assert_eq!(quality["rows"].as_u64().unwrap(), quality["used"].as_u64().unwrap() + set_aside);
+    assert!(quality["used"].as_u64().unwrap() > 10_000, "{quality}");
+    assert_eq!(quality["quarantined"].as_object().unwrap().len(), 1, "{quality}");
+    assert_eq!((&ingested["persons"], &ingested["home_persons"]), (&86.into(), &66.into()));
+    let store = shop.store();
+    let end = Config::load(&shop.path("agent.toml")).unwrap().window_end_s(u64::MAX);
+    let contributors = store.contributors(end).unwrap().len();
+    assert_eq!(contributors, 66);
+    assert!(store.contributors(i64::MAX).unwrap().len() >= contributors);
+}
