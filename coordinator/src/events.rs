@@ -102,6 +102,8 @@ pub enum Reporter {
     Log,
     /// As JSON lines to standard output, besides the log.
     Json(Mutex<std::io::Stdout>),
+    /// To a program that embeds the coordinator, besides the log.
+    Channel(std::sync::mpsc::Sender<Event>),
 }
 
 impl Reporter {
@@ -116,6 +118,11 @@ impl Reporter {
         match event {
             Event::Aborted { .. } | Event::Refused { .. } => tracing::warn!(?event),
             _ => tracing::info!(?event),
+        }
+        if let Self::Channel(to) = self
+            && to.send(event.clone()).is_err()
+        {
+            tracing::debug!("nobody reads the events any more");
         }
         if let Self::Json(out) = self
             && let Ok(line) = serde_json::to_string(event)

@@ -145,8 +145,10 @@ pub(super) fn run(
     let runtime = runtime()?;
     let config = Config::load(config)?;
     let terminal = std::io::stderr().is_terminal();
-    let observer: run::Observer = Box::new(move |text| {
-        if terminal {
+    let observer: run::Observer = Box::new(move |notice| {
+        if let run::Notice::Text(text) = notice
+            && terminal
+        {
             // The log shows the same; a terminal that is gone is no reason to stop.
             let _ = writeln!(std::io::stderr(), "{text}");
         }

@@ -47,7 +47,16 @@ pub struct Summary {
 }
 
 /// What the agent reports while it runs; no personal data.
-pub type Observer = Box<dyn Fn(&str) + Send>;
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice<'a> {
+    /// Something for people to read.
+    Text(&'a str),
+    /// The state of the round machine after a message.
+    Phase(&'static str),
+}
+
+/// Takes an agent's notices.
+pub type Observer = Box<dyn Fn(Notice<'_>) + Send>;
 
 /// Everything the driver holds.
 struct Driver {
@@ -199,7 +208,10 @@ impl Driver {
 
     fn on_message(&mut self, message: ToAgent) -> Result<(), RunError> {
         match self.machine.handle(message, now_ms(), &mut system_rng()) {
-            Ok(actions) => self.carry_out(actions),
+            Ok(actions) => {
+                (self.observer)(Notice::Phase(self.machine.phase()));
+                self.carry_out(actions)
+            }
             Err(fault) => {
                 tracing::warn!(%fault, "a message of the coordinator was refused");
                 Ok(())
@@ -401,7 +413,7 @@ impl Driver {
 
     fn say(&self, text: &str) {
         tracing::info!(agent = %self.config.agent, text);
-        (self.observer)(text);
+        (self.observer)(Notice::Text(text));
     }
 }
 
