@@ -100,7 +100,7 @@ impl Default for Cleaning {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// Not there or not readable.
-    #[error("the configuration cannot be read")]
+    #[error("the file cannot be read")]
     Read {
         /// The file.
         path: PathBuf,
@@ -109,7 +109,7 @@ pub enum ConfigError {
         source: io::Error,
     },
     /// Not TOML, a key that does not exist, a key that is missing or a value of the wrong kind.
-    #[error("the configuration is not valid: {}", source.message())]
+    #[error("the file is not valid")]
     Parse {
         /// The file.
         path: PathBuf,
@@ -310,11 +310,12 @@ format = "csv"
     #[test]
     fn a_typo_names_key_and_line() {
         let error = load(&GOOD.replace("home =", "hom =")).unwrap_err();
-        assert!(error.to_string().contains("unknown field `hom`"), "{error}");
         assert!(error.place().ends_with("agent.toml, line 5"), "{}", error.place());
+        let said = crate::error::Failure::from(error).to_string();
+        assert!(said.contains("unknown field `hom`"), "{said}");
         let error = load(&GOOD.replace("format = \"csv\"", "format = \"xls\"")).unwrap_err();
-        assert!(error.to_string().contains("xls"), "{error}");
         assert!(error.place().ends_with("line 13"), "{}", error.place());
+        assert!(crate::error::Failure::from(error).to_string().contains("xls"));
     }
 
     #[test]
