@@ -319,31 +319,6 @@ async fn a_header_that_does_not_describe_its_vector_is_not_sent() {
 }
 
 #[tokio::test]
-async fn memory_for_uploads_is_bounded_and_waiting_ones_come_later() {
-    let mut federation = Federation::new(14);
-    let mut config = federation.server_config(0);
-    // Room for one vector of the two, which come at once.
-    config.upload_memory_bytes_max = 1_500_000;
-    let (server, mut events) = Server::bind(config).unwrap();
-    let port = server.local_address().unwrap().port();
-    let mut sent = [vector(1_000_000, 7), vector(1_000_000, 8)];
-    let mut links = Vec::new();
-    for (index, sent) in sent.iter_mut().enumerate() {
-        let (sender, mut link_events) = link(&mut federation, &format!("store-{index}"), port);
-        until_linked(&mut link_events).await;
-        sent.upload(&sender);
-        links.push((sender, link_events));
-    }
-    for _ in 0..2 {
-        let (header, bytes) = until_vector(&mut events).await;
-        let session = header.peek().unwrap().session;
-        assert!(sent.iter().any(|sent| sent.session == session && sent.bytes == bytes));
-    }
-    // Too long for the whole memory: refused for good or postponed, but never buffered.
-    assert_eq!(server.connected().len(), 2);
-}
-
-#[tokio::test]
 async fn a_crashed_coordinator_is_noticed_before_the_idle_time_out() {
     let mut federation = Federation::new(15);
     // A crash says no goodbye: the tasks of the first server stop with their runtime.
@@ -362,7 +337,8 @@ async fn a_crashed_coordinator_is_noticed_before_the_idle_time_out() {
     sender.control(hello("store-1")).unwrap();
     until_connected(&mut events).await;
     let began = std::time::Instant::now();
-    runtime.shutdown_background();
+    let stop = move || runtime.shutdown_timeout(Duration::from_secs(10));
+    tokio::task::spawn_blocking(stop).await.unwrap();
     drop((server, events));
     let (_server, mut events) = federation.serve_again(port).await;
     let reason = match next(&mut link_events).await {
@@ -371,5 +347,5 @@ async fn a_crashed_coordinator_is_noticed_before_the_idle_time_out() {
     };
     assert!(matches!(reason, ConnectionFault::Lost { .. }), "{reason:?}");
     until_connected(&mut events).await;
-    assert!(began.elapsed() < Duration::from_secs(25), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }

@@ -47,7 +47,7 @@ enum Expected {
 /// One agent's upload.
 enum Slot {
     Empty,
-    Partial(Partial),
+    Partial(Box<Partial>),
     /// Handed on; a repeated offer is acknowledged and not handed on again.
     Delivered(Digest),
 }
@@ -78,7 +78,7 @@ impl UploadStore {
     pub(super) fn new(vector_bytes_max: usize, memory_bytes_max: usize) -> Self {
         let units = (memory_bytes_max / MEMORY_UNIT_BYTES).min(Semaphore::MAX_PERMITS);
         Self {
-            vector_bytes_max,
+            vector_bytes_max: vector_bytes_max.min(memory_bytes_max),
             memory: Arc::new(Semaphore::new(units)),
             expected: Mutex::new(Expected::Any),
             slots: Mutex::default(),
@@ -164,14 +164,14 @@ impl UploadStore {
             reason: "other vectors fill the memory for uploads; try again".into(),
             retry: true,
         })?;
-        *slot = Slot::Partial(Partial {
+        *slot = Slot::Partial(Box::new(Partial {
             key,
             header: header.clone(),
             bytes: Vec::with_capacity(length),
             hash: Sha256::new(),
             touched: Instant::now(),
             _memory: memory,
-        });
+        }));
         Ok(0)
     }
 }
@@ -330,4 +330,58 @@ async fn answer(send: &mut SendStream, answer: &UploadAnswer) -> Result<(), Conn
     let bytes = codec::encode(answer, frame::ANSWER_BYTES_MAX)
         .map_err(|error| ConnectionFault::protocol(error.to_string()))?;
     frame::write_frame(send, &bytes).await
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use chorale_wire::{Epoch, RoundNumber, SlotSet};
+
+    use super::*;
+
+    fn header(round: u64, length: u64) -> MaskedHeader {
+        let digest = Digest::plain(b"any");
+        let cohort = SlotSet::empty(4);
+        let session = SessionId::new(Epoch(1), RoundNumber(round), &digest, &digest, &cohort);
+        MaskedHeader { session, slot: chorale_wire::Slot(0), length, digest }
+    }
+
+    fn key(name: &str) -> Digest {
+        Digest::plain(name.as_bytes())
+    }
+
+    #[test]
+    fn memory_is_bounded_and_a_partial_vector_gives_way_to_a_newer_session() {
+        let store = UploadStore::new(2_000_000, 1_500_000);
+        let (one, two) = (AgentId::new("a").unwrap(), AgentId::new("b").unwrap());
+        let (one, two) = (store.slot(&one), store.slot(&two));
+        let first = header(1, 1_000_000);
+        assert_eq!(store.begin(&one, key("1"), &first).ok(), Some(0));
+        // The other one has to wait, and is not refused for good.
+        assert!(store.begin(&two, key("2"), &first).is_err_and(|refusal| refusal.retry));
+        // The same header resumes; it takes no memory twice.
+        if let Slot::Partial(partial) = &mut *lock(&one) {
+            partial.bytes.extend_from_slice(&[0; 10]);
+        }
+        assert_eq!(store.begin(&one, key("1"), &first).ok(), Some(10));
+        // A new session frees what was kept for the old one.
+        let second = header(2, 1_000_000);
+        store.expect(second.session, 1_000_000);
+        assert!(matches!(&*lock(&one), Slot::Empty));
+        assert_eq!(store.begin(&two, key("3"), &second).ok(), Some(0));
+        assert!(store.begin(&one, key("1"), &first).is_err_and(|refusal| !refusal.retry));
+        // Longer than all the memory is refused for good.
+        let over_long = header(2, 1_600_000);
+        assert!(store.begin(&one, key("4"), &over_long).is_err_and(|refusal| !refusal.retry));
+    }
+
+    #[test]
+    fn a_vector_that_was_handed_on_is_acknowledged_again_and_not_taken_again() {
+        let store = UploadStore::new(1000, 1000);
+        let slot = store.slot(&AgentId::new("a").unwrap());
+        *lock(&slot) = Slot::Delivered(key("1"));
+        store.expect_none();
+        assert_eq!(store.begin(&slot, key("1"), &header(1, 700)).ok(), Some(700));
+        assert!(store.begin(&slot, key("2"), &header(1, 700)).is_err());
+    }
 }
