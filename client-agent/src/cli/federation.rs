@@ -7,7 +7,7 @@ use std::{
 };
 
 use chorale_transport::{Invitation, StoreKeys, request_enrolment};
-use chorale_wire::message::EnrolmentAnswer;
+use chorale_wire::message::{EnrolmentAnswer, Reason};
 use clap::Args;
 
 use super::{Done, OutputError};
@@ -39,6 +39,9 @@ pub(super) struct RunOptions {
     /// End when the federation's programme is done.
     #[arg(long)]
     exit_when_done: bool,
+    /// Do not make the stored profiles anew at the end; they are made when somebody asks.
+    #[arg(long)]
+    keep_profiles: bool,
 }
 
 /// Why enrolment did not complete.
@@ -98,12 +101,17 @@ pub(super) fn enrol(options: &EnrolOptions, out: &mut dyn Write) -> Result<Done,
     let until = Instant::now() + Duration::from_secs(options.wait_s);
     let mut said = String::new();
     loop {
-        let answer = runtime
-            .block_on(request_enrolment(&address, &invitation.root_fingerprint, &request))
-            .map_err(|source| EnrolError::Network {
-                address: address.clone(),
-                source: Box::new(source),
-            })?;
+        let asked = request_enrolment(&address, &invitation.root_fingerprint, &request);
+        let answer = match runtime.block_on(asked) {
+            // A coordinator that is busy or not there yet is waited for, like a signature.
+            Err(source) if Instant::now() < until => {
+                EnrolmentAnswer::Pending(Reason::new(&source.to_string()))
+            }
+            Err(source) => {
+                return Err(EnrolError::Network { address, source: Box::new(source) }.into());
+            }
+            Ok(answer) => answer,
+        };
         match answer {
             EnrolmentAnswer::Issued(bundle) => {
                 let enrolment = keys
@@ -154,7 +162,15 @@ pub(super) fn run(
         }
     });
     let summary =
-        runtime.block_on(run::run(config, options.exit_when_done, observer, shutdown_signal()))?;
+        runtime.block_on(run::run(
+            config,
+            run::RunOptions {
+                exit_when_done: options.exit_when_done,
+                keep_profiles: options.keep_profiles,
+            },
+            observer,
+            shutdown_signal(),
+        ))?;
     writeln!(
         out,
         "{} rounds completed, {} refused, {} without a result",

@@ -61,6 +61,7 @@ pub type Observer = Box<dyn Fn(Notice<'_>) + Send>;
 /// Everything the driver holds.
 struct Driver {
     config: Config,
+    options: RunOptions,
     policy: StorePolicy,
     catalogue: Catalogue,
     store: Arc<Store>,
@@ -90,25 +91,36 @@ struct Wanted {
     since: tokio::time::Instant,
 }
 
-/// Takes part in the federation until the programme is done (with `exit_when_done`) or `shutdown`
-/// resolves.
+/// How an agent runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RunOptions {
+    /// End when the coordinator says that the programme is done and the final model is stored.
+    pub exit_when_done: bool,
+    /// Leave the stored profiles as they are when the programme is done. They are made anew when
+    /// somebody asks for one.
+    pub keep_profiles: bool,
+}
+
+/// Takes part in the federation until the programme is done (with
+/// [`RunOptions::exit_when_done`]) or `shutdown` resolves.
 ///
 /// # Errors
 /// [`RunError`]: keys, policy, data or disk cannot be used. Lost connections are no error: the
 /// agent keeps trying.
 pub async fn run(
     config: Config,
-    exit_when_done: bool,
+    options: RunOptions,
     observer: Observer,
     shutdown: impl Future<Output = ()>,
 ) -> Result<Summary, RunError> {
-    let (driver, events) = Driver::start(config, observer)?;
-    driver.run(events, exit_when_done, shutdown).await
+    let (driver, events) = Driver::start(config, options, observer)?;
+    driver.run(events, shutdown).await
 }
 
 impl Driver {
     fn start(
         config: Config,
+        options: RunOptions,
         observer: Observer,
     ) -> Result<(Self, mpsc::Receiver<LinkEvent>), RunError> {
         let policy = StorePolicy::load(&config.policy)?;
@@ -128,6 +140,7 @@ impl Driver {
             chorale_transport::connect(link_config, system_rng()).map_err(RunError::Tls)?;
         let driver = Self {
             config,
+            options,
             policy,
             catalogue,
             store: Arc::new(store),
@@ -149,12 +162,12 @@ impl Driver {
     async fn run(
         mut self,
         mut events: mpsc::Receiver<LinkEvent>,
-        exit_when_done: bool,
         shutdown: impl Future<Output = ()>,
     ) -> Result<Summary, RunError> {
         tokio::pin!(shutdown);
         loop {
-            if exit_when_done && self.is_done() {
+            self.conclude().await;
+            if self.options.exit_when_done && self.is_done() {
                 break;
             }
             tokio::select! {
@@ -174,6 +187,25 @@ impl Driver {
         }
         self.link.close().await;
         Ok(self.summary)
+    }
+
+    /// Makes the stored profiles anew, once, when the programme is done. A failure here costs
+    /// nothing: whoever asks for a profile gets it from the model.
+    async fn conclude(&mut self) {
+        if !self.is_done() || self.options.keep_profiles {
+            return;
+        }
+        self.options.keep_profiles = true;
+        let (config, catalogue) = (self.config.clone(), self.catalogue.clone());
+        let store = Arc::clone(&self.store);
+        let refreshed = tokio::task::spawn_blocking(move || {
+            crate::profiles::refresh(&config, catalogue, &store).map_err(|e| e.to_string())
+        });
+        match refreshed.await {
+            Ok(Ok(count)) => self.say(&format!("{count} profiles are made with the new model")),
+            Ok(Err(error)) => tracing::warn!(%error, "the stored profiles are as before"),
+            Err(error) => tracing::warn!(%error, "the stored profiles are as before"),
+        }
     }
 
     /// Done: the coordinator said so and the final model is stored.

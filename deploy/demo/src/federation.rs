@@ -97,6 +97,8 @@ pub struct Federation<'a> {
     pub programme: Programme,
     /// Kill one agent in mid-round in the last round.
     pub kill_one: bool,
+    /// Whether agents make their stored profiles anew at the end.
+    pub profiles: bool,
     /// Stores that have not enrolled yet do so with the first federation.
     pub enrol: bool,
 }
@@ -154,7 +156,11 @@ impl Federation<'_> {
             let config = home.join("agent.toml");
             self.place.write(&config, &text_of)?;
             let log = self.place.log(&format!("{}-{}", self.name, store.agent));
-            let arguments = ["client-agent", "run", "--config", &text(&config), "--exit-when-done"];
+            let config = text(&config);
+            let mut arguments = vec!["client-agent", "run", "--config", &config, "--exit-when-done"];
+            if !self.profiles {
+                arguments.push("--keep-profiles");
+            }
             agents.insert(store.agent.clone(), Process::start(&arguments, &log, false)?);
         }
         let mut outcome = Outcome {

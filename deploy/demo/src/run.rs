@@ -71,6 +71,7 @@ pub fn run(request: &Request) -> Result<Results, DemoError> {
                 recipe,
                 programme,
                 kill_one: seed == 0 && recipe.epsilon == Some(8.0),
+                profiles: runs.is_empty() && seed == 0,
                 enrol: !enrolled,
             };
             if enrolled {
