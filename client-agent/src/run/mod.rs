@@ -51,7 +51,8 @@ pub struct Summary {
 pub enum Notice<'a> {
     /// Something for people to read.
     Text(&'a str),
-    /// The state of the round machine after a message.
+    /// The round machine has come to another state. It is told before anything that this state
+    /// asks for is carried out.
     Phase(&'static str),
 }
 
@@ -80,6 +81,8 @@ struct Driver {
     /// The round whose vector was handed to the link.
     uploading: Option<RoundNumber>,
     finished: Option<Digest>,
+    /// The phase that the observer knows.
+    phase: &'static str,
 }
 
 /// A round that was opened and whose model has not arrived.
@@ -155,6 +158,7 @@ impl Driver {
             releasing: None,
             uploading: None,
             finished: None,
+            phase: "",
         };
         Ok((driver, events))
     }
@@ -184,6 +188,7 @@ impl Driver {
                     self.check_model_wait()?;
                 }
             }
+            self.note_phase();
         }
         self.link.close().await;
         Ok(self.summary)
@@ -241,7 +246,7 @@ impl Driver {
     fn on_message(&mut self, message: ToAgent) -> Result<(), RunError> {
         match self.machine.handle(message, now_ms(), &mut system_rng()) {
             Ok(actions) => {
-                (self.observer)(Notice::Phase(self.machine.phase()));
+                self.note_phase();
                 self.carry_out(actions)
             }
             Err(fault) => {
@@ -440,6 +445,15 @@ impl Driver {
                 Ok(())
             }
             other => other.map_err(RunError::Link),
+        }
+    }
+
+    /// Tells the observer where the round machine stands, once for each change.
+    fn note_phase(&mut self) {
+        let phase = self.machine.phase();
+        if phase != self.phase {
+            self.phase = phase;
+            (self.observer)(Notice::Phase(phase));
         }
     }
 
