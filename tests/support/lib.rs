@@ -1,6 +1,15 @@
 //! What the tests that span crates share.
+#![allow(clippy::unwrap_used)]
+
+pub mod federation;
+pub mod running;
+pub mod shop;
 
 use std::path::{Path, PathBuf};
+
+pub use federation::{Federation, Setup};
+pub use running::{Agent, Coordinator, Kill};
+pub use shop::Shop;
 
 /// The root of the checkout.
 #[must_use]

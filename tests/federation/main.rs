@@ -1,0 +1,269 @@
+//! Whole federations over real QUIC, in which something dies at the worst moment.
+//!
+//! In each of them the programme completes, nobody hangs, the ledger verifies from its file
+//! alone, no round is charged twice, and every surviving agent's journal has spent what the
+//! ledger says of the rounds it gave a vector to.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use chorale_coordinator::events::Event;
+use chorale_dp::Rational;
+use chorale_ledger::{Outcome, Report};
+use chorale_tests::{
+    Agent, Federation, Kill, Setup,
+    federation::plan,
+    running::WATCHDOG,
+};
+
+/// Rounds of the default programme.
+const ROUNDS: u32 = 4;
+
+/// One of six agents dies in a phase; five go on and complete the programme.
+async fn dies(phase: &'static str, nth: u32) {
+    let federation = Federation::new(Setup::default()).await;
+    let coordinator = federation.start_coordinator();
+    let victim = federation.start_agent(0, Kill::At(phase, nth));
+    let others = federation.start_agents(1..6);
+    victim.killed().await;
+    let (result, events) = coordinator.finish().await;
+    result.unwrap_or_else(|error| panic!("{error:?}: {events:#?}"));
+    for agent in others {
+        let summary = agent.finish().await;
+        assert!(summary.final_model.is_some());
+        assert_eq!(summary.completed, u64::from(ROUNDS), "{events:#?}");
+    }
+    let report = complete_and_charged_once(&federation);
+    for agent in 1..6 {
+        spent_what_the_ledger_says(&federation, agent, &report);
+    }
+    // The dead agent's disk is whole, and it never spent more than the ledger says.
+    let (spent, cap) = federation.journal(0);
+    assert!(spent <= cap);
+    assert!(Some(&spent) <= report.spent.rho());
+}
+
+/// The programme is complete, and every round number stands in the ledger once.
+fn complete_and_charged_once(federation: &Federation) -> Report {
+    let text = federation.ledger_text();
+    let report = federation.verified_ledger();
+    assert_eq!((report.released, report.open), (ROUNDS, 0), "{text}");
+    assert_eq!(text.matches("genesis").count(), 1, "{text}");
+    let numbers: Vec<u64> = report.rounds.iter().map(|round| round.round).collect();
+    assert!(numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
+    let plans: Vec<&str> = report
+        .rounds
+        .iter()
+        .filter(|round| is_released(&round.outcome))
+        .map(|round| round.plan.as_str())
+        .collect();
+    assert_eq!(plans, ["popularity", "taste", "taste", "taste"]);
+    let charged = rho_of(&report, is_charged);
+    assert_eq!(report.spent.rho().unwrap().as_rational(), &charged);
+    assert!(charged <= *report.cap.rho().unwrap().as_rational());
+    report
+}
+
+fn is_released(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Released { .. })
+}
+
+/// Released, or aborted when masked vectors may have left already.
+fn is_charged(outcome: &Outcome) -> bool {
+    is_released(outcome) || matches!(outcome, Outcome::Aborted { charged: true, .. })
+}
+
+/// ρ of the rounds whose outcome `which` accepts, exactly.
+fn rho_of(report: &Report, which: fn(&Outcome) -> bool) -> Rational {
+    report
+        .rounds
+        .iter()
+        .filter(|round| which(&round.outcome))
+        .filter_map(|round| round.rho.rho())
+        .fold(Rational::zero(), |sum, rho| &sum + rho.as_rational())
+}
+
+/// A survivor spent every released round, and of the aborted ones at most what was charged.
+fn spent_what_the_ledger_says(federation: &Federation, agent: u32, report: &Report) {
+    let (spent, cap) = federation.journal(agent);
+    let released = rho_of(report, is_released);
+    let all = rho_of(report, is_charged);
+    assert!(*spent.as_rational() >= released && *spent.as_rational() <= all, "{spent:?}");
+    if released == all {
+        assert_eq!(*spent.as_rational(), released);
+    }
+    assert!(spent <= cap);
+    assert_eq!(federation.open_journal(agent).state().open().count(), 0);
+}
+
+macro_rules! an_agent_dies {
+    ($($test:ident: $phase:literal, $nth:literal;)*) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                dies($phase, $nth).await;
+            }
+        )*
+    };
+}
+
+an_agent_dies! {
+    an_agent_dies_at_the_roster: "waiting for the roster", 1;
+    an_agent_dies_at_the_roster_votes: "waiting for all votes on the roster", 1;
+    an_agent_dies_before_the_shares_arrive: "waiting for the other agents' shares", 1;
+    an_agent_dies_in_training: "training", 2;
+    an_agent_dies_when_it_is_ready: "waiting for the cohort", 2;
+    an_agent_dies_while_it_masks: "masking its vector", 2;
+    an_agent_dies_after_its_vector_left: "waiting for the survivors", 2;
+    an_agent_dies_when_it_has_voted: "waiting for the survivors' votes", 2;
+    an_agent_dies_when_it_has_revealed: "waiting for the result", 2;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_deaths_before_the_cohort_abort_the_round_and_it_is_tried_again() {
+    let federation = Federation::new(Setup::default()).await;
+    let mut coordinator = federation.start_coordinator();
+    let victims: Vec<Agent> =
+        (0..2).map(|number| federation.start_agent(number, Kill::At("training", 2))).collect();
+    let others = federation.start_agents(2..6);
+    for victim in victims {
+        victim.killed().await;
+    }
+    // Four are left and T_min is five: the round must not complete.
+    coordinator.until("aborted", |event| matches!(event, Event::Aborted { .. })).await;
+    let again = federation.start_agents(0..2);
+    let (result, events) = coordinator.finish().await;
+    result.unwrap_or_else(|error| panic!("{error:?}: {events:#?}"));
+    for agent in others.into_iter().chain(again) {
+        agent.finish().await;
+    }
+    let report = complete_and_charged_once(&federation);
+    assert!(report.aborted >= 1);
+    assert!(epochs(&events) >= 2, "{events:#?}");
+    assert_eq!(rho_of(&report, is_charged), rho_of(&report, is_released), "it cost nothing");
+    for agent in 2..6 {
+        spent_what_the_ledger_says(&federation, agent, &report);
+    }
+}
+
+/// Masked vectors had left when the round failed. The agents do not answer the same question
+/// again (two answers with different noise say more than one), so the federation stops with a
+/// reason and with its books in order.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_deaths_after_the_cohort_end_the_federation_cleanly() {
+    let timing = Setup::default().timing.replace("retries = 4", "retries = 1");
+    let federation = Federation::new(Setup { timing, ..Setup::default() }).await;
+    let mut coordinator = federation.start_coordinator();
+    let victims: Vec<Agent> = (0..2)
+        .map(|number| federation.start_agent(number, Kill::At("masking its vector", 2)))
+        .collect();
+    let others = federation.start_agents(2..6);
+    for victim in victims {
+        victim.killed().await;
+    }
+    coordinator.until("aborted", |event| matches!(event, Event::Aborted { .. })).await;
+    let again = federation.start_agents(0..2);
+    let (result, events) = coordinator.finish().await;
+    let said = result.unwrap_err().to_string();
+    assert!(said.contains("round"), "{said}");
+    let refused = events.iter().any(
+        |event| matches!(event, Event::Refused { reason, .. } if reason.contains("asks again")),
+    );
+    assert!(refused, "{events:#?}");
+    for agent in others.into_iter().chain(again) {
+        agent.kill().await;
+    }
+    let report = federation.verified_ledger();
+    assert_eq!((report.released, report.open), (1, 0));
+    assert!(rho_of(&report, is_charged) > rho_of(&report, is_released), "the charge stands");
+    for agent in 0..6 {
+        let (spent, cap) = federation.journal(agent);
+        assert!(spent <= cap && Some(&spent) <= report.spent.rho());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_that_died_comes_back_on_the_same_disk() {
+    let federation = Federation::new(Setup::default()).await;
+    let coordinator = federation.start_coordinator();
+    let victim = federation.start_agent(0, Kill::At("waiting for the survivors", 1));
+    let others = federation.start_agents(1..6);
+    victim.killed().await;
+    let before = federation.journal(0).0;
+    let back = federation.start_agent(0, Kill::Never);
+    let (result, events) = coordinator.finish().await;
+    result.unwrap_or_else(|error| panic!("{error:?}: {events:#?}"));
+    for agent in others {
+        agent.finish().await;
+    }
+    // It is told the end and has the final model, whether it got into another epoch or not.
+    assert!(back.finish().await.final_model.is_some());
+    let report = complete_and_charged_once(&federation);
+    let after = federation.journal(0).0;
+    assert!(after >= before, "a restart must forget nothing");
+    assert!(Some(&after) <= report.spent.rho());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_coordinator_is_stopped_and_started_again() {
+    let federation = Federation::new(Setup::default()).await;
+    let mut agents = federation.start_agents(1..6);
+    // The first agent holds round 3 open until the coordinator is gone.
+    let (go_on, wait) = std::sync::mpsc::channel::<()>();
+    let times = std::sync::atomic::AtomicU32::new(0);
+    agents.push(Agent::start_observed(federation.agent_config(0), move |phase| {
+        if phase == "training" && times.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 2 {
+            tokio::task::block_in_place(|| wait.recv_timeout(WATCHDOG).unwrap());
+        }
+    }));
+    let mut coordinator = federation.start_coordinator();
+    coordinator.until("round 3", |event| matches!(event, Event::RoundOpen { round: 3, .. })).await;
+    let first = coordinator.stop().await;
+    go_on.send(()).unwrap();
+    let stopped_at = federation.verified_ledger();
+    assert_eq!((stopped_at.released, stopped_at.aborted), (2, 1), "{first:#?}");
+    assert_eq!(stopped_at.open, 0, "a stop leaves no round open");
+    let (result, second) = federation.start_coordinator().finish().await;
+    result.unwrap_or_else(|error| panic!("{error:?}: {second:#?}"));
+    for agent in agents {
+        agent.finish().await;
+    }
+    let report = complete_and_charged_once(&federation);
+    assert_eq!(report.epochs as usize, epochs(&first) + epochs(&second));
+    assert!(epochs(&second) >= 1, "the keys of the old epoch are void");
+    for agent in 0..6 {
+        spent_what_the_ledger_says(&federation, agent, &report);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn below_the_floor_nothing_is_reserved_and_agents_are_told_what_is_waited_for() {
+    let federation = Federation::new(Setup {
+        plans: plan("popularity", "popularity", 1, "1", ""),
+        timing: "gather_ms = 200\n".into(),
+        ..Setup::default()
+    })
+    .await;
+    let mut coordinator = federation.start_coordinator();
+    let agents = federation.start_agents(0..4);
+    coordinator
+        .until("four agents", |event| matches!(event, Event::Agents { connected: 4, expected: 6 }))
+        .await;
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    assert!(coordinator.is_running());
+    let events = coordinator.stop().await;
+    assert_eq!(epochs(&events), 0, "{events:#?}");
+    assert!(!events.iter().any(|event| matches!(event, Event::RoundOpen { .. })));
+    let said: Vec<String> = agents.iter().flat_map(Agent::notes).collect();
+    assert!(said.iter().any(|text| text.contains("of 6 agents are here")), "{said:#?}");
+    for agent in agents {
+        agent.kill().await;
+    }
+    let report = federation.verified_ledger();
+    assert_eq!((report.rounds.len(), report.epochs), (0, 0));
+    for agent in 0..4 {
+        assert_eq!(*federation.journal(agent).0.as_rational(), Rational::zero());
+    }
+}
+
+fn epochs(events: &[Event]) -> usize {
+    events.iter().filter(|event| matches!(event, Event::Epoch { .. })).count()
+}
