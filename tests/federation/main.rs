@@ -8,11 +8,7 @@
 use chorale_coordinator::events::Event;
 use chorale_dp::Rational;
 use chorale_ledger::{Outcome, Report};
-use chorale_tests::{
-    Agent, Federation, Kill, Setup,
-    federation::plan,
-    running::WATCHDOG,
-};
+use chorale_tests::{Agent, Federation, Kill, Setup, federation::plan, running::WATCHDOG};
 
 /// Rounds of the default programme.
 const ROUNDS: u32 = 4;
@@ -232,6 +228,35 @@ async fn the_coordinator_is_stopped_and_started_again() {
     for agent in 0..6 {
         spent_what_the_ledger_says(&federation, agent, &report);
     }
+}
+
+/// Wherever in the next round the stop falls, no agent dies of it and nobody waits for ever: the
+/// programme completes, or, where masked vectors had left, it ends because nobody answers again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_coordinator_is_stopped_just_after_a_round() {
+    let timing = Setup::default().timing.replace("retries = 4", "retries = 1");
+    let federation = Federation::new(Setup { timing, ..Setup::default() }).await;
+    let agents = federation.start_agents(0..6);
+    let mut coordinator = federation.start_coordinator();
+    coordinator.until("round 1", |event| matches!(event, Event::Round { round: 1, .. })).await;
+    coordinator.stop().await;
+    let (result, events) = federation.start_coordinator().finish().await;
+    if result.is_ok() {
+        for agent in agents {
+            agent.finish().await;
+        }
+        complete_and_charged_once(&federation);
+        return;
+    }
+    let refused = events.iter().any(
+        |event| matches!(event, Event::Refused { reason, .. } if reason.contains("asks again")),
+    );
+    assert!(refused, "{result:?}: {events:#?}");
+    for agent in agents {
+        assert!(agent.is_running(), "{:#?}", agent.notes());
+        agent.kill().await;
+    }
+    assert_eq!(federation.verified_ledger().open, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -42,6 +42,8 @@ pub struct Setup {
     pub plans: String,
     /// The `[timing]` table.
     pub timing: String,
+    /// How long ago everybody enrolled, in seconds.
+    pub enrolled_ago_s: u64,
 }
 
 impl Default for Setup {
@@ -60,6 +62,7 @@ impl Default for Setup {
             timing: "gather_ms = 2000\nsetup_ms = 4000\nready_ms = 4000\nupload_ms = 4000\n\
                      reveal_ms = 4000\nretries = 4\n"
                 .into(),
+            enrolled_ago_s: 0,
         }
     }
 }
@@ -247,7 +250,7 @@ impl Federation {
 
     /// Keys and certificates, by the authority itself: the network's part is tested elsewhere.
     fn enrol(&self) {
-        let (now_s, mut rng) = (now_s(), rng());
+        let (now_s, mut rng) = (now_s() - self.setup.enrolled_ago_s, rng());
         let mut authority =
             Authority::create(&self.root().join("authority"), now_s, &mut rng).unwrap();
         let keys =
@@ -259,8 +262,7 @@ impl Federation {
             .collect();
         let addresses = Addresses { coordinator: self.address(), enrolment: self.address() };
         let validity = Duration::from_secs(3600);
-        let invitations =
-            authority.invite(&stores, &addresses, validity, now_s, &mut rng).unwrap();
+        let invitations = authority.invite(&stores, &addresses, validity, now_s, &mut rng).unwrap();
         for (number, invitation) in (0..).zip(&invitations) {
             let keys =
                 StoreKeys::generate(&self.agent_folder(number).join("keys"), &mut rng).unwrap();

@@ -165,6 +165,12 @@ impl Agent {
         self.notes.lock().unwrap().clone()
     }
 
+    /// Whether it still runs.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        !self.task.is_finished()
+    }
+
     /// Kills it now.
     pub async fn kill(self) {
         self.task.abort();

@@ -38,7 +38,8 @@ impl Shop {
         };
         (0..self.items)
             .filter_map(|item| {
-                let seed = u64::from(self.number) << 40 | u64::from(customer) << 20 | u64::from(item);
+                let seed =
+                    u64::from(self.number) << 40 | u64::from(customer) << 20 | u64::from(item);
                 let word = mixed(seed.wrapping_add(0x9e37_79b9_7f4a_7c15));
                 // Low indices are popular; nobody buys nothing.
                 let likely = word % u64::from(self.items) >= u64::from(item);
