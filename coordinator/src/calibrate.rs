@@ -79,11 +79,13 @@ fn sigma_squared(
     let delta = u64::try_from((&shape.clip * &scale).floor()).map_err(|_| lattice())?;
     let share = cap.as_rational() * &planned.budget_share;
     let each = &share / &Rational::from_integer(planned.rounds.max(1));
-    // What a round of variance 1 costs beyond Δ²/2 is its τd.
-    let unit = Rho::of_distributed_gaussian(delta, &Rational::one(), 1, shape.coordinates);
+    // τd is what a round costs beyond Δ²/(2σ²). For every share that a spec admits (σ >= 16) the
+    // bound on τ is the same; a single share would have none.
+    let large = Rational::from_integer(1u64 << 20);
+    let sample = Rho::of_distributed_gaussian(delta, &large, 2, shape.coordinates);
     let half_square = &Rational::from_integer(u128::from(delta) * u128::from(delta))
         / &Rational::from_integer(2);
-    let tau = unit.as_rational() - &half_square;
+    let tau = sample.as_rational() - &(&half_square / &large);
     let left = &each - &tau;
     if left <= Rational::zero() {
         return Err(CalibrateError::Empty {

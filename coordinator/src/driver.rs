@@ -133,6 +133,7 @@ impl Driver {
         let bytes = model.encode()?;
         let digest = Model::digest_of(&bytes);
         state.save_model(&digest, &bytes)?;
+        server.expect_no_uploads();
         let done = programme.is_over(&position);
         Ok(Self {
             config,
@@ -183,8 +184,11 @@ impl Driver {
                 biased;
                 () = &mut shutdown => {
                     let actions = self.machine.abort_round("the coordinator is shutting down");
-                    self.carry_out(actions)?;
-                    break;
+                    match self.carry_out(actions) {
+                        // That no try is left is no error of a stop; the agents are told below.
+                        Ok(()) | Err(RunError::Round { .. }) => break,
+                        Err(error) => return Err(error),
+                    }
                 }
                 event = events.recv() => match event {
                     Some(event) => self.on_event(event)?,
@@ -387,6 +391,9 @@ impl Driver {
                     if let Some(open) = &mut self.round {
                         open.cohort_fixed = true;
                     }
+                    if let Some(receiving) = self.machine.receiving() {
+                        self.server.expect_uploads(receiving.session(), receiving.length());
+                    }
                     let agents = agents.len() as u32;
                     self.reporter.report(&Event::Cohort { round: round.0, agents });
                 }
@@ -422,6 +429,7 @@ impl Driver {
 
     fn on_complete(&mut self, completed: &Completed) -> Result<(), RunError> {
         let Some(open) = self.round.take() else { return Ok(()) };
+        self.server.expect_no_uploads();
         let survivors = completed.survivors.len() as u32;
         let total = NoisyTotal::from_lattice(
             &completed.totals,
@@ -500,6 +508,7 @@ impl Driver {
         unmask_started: bool,
     ) -> Result<(), RunError> {
         let Some(open) = self.round.take() else { return Ok(()) };
+        self.server.expect_no_uploads();
         // Before the cohort is fixed no masked vector can exist; afterwards the charge stands.
         let charged = open.cohort_fixed;
         self.records.abort(round, cause, charged, unmask_started, &self.key, now_s())?;

@@ -11,8 +11,7 @@ use crate::{
 ///
 /// - A RESERVE without an end becomes an ABORT whose charge stands: masked vectors may have left.
 /// - A RELEASE whose position was only written aside is carried out: the aside position counts.
-/// - A round that the ledger knows and the state does not (or the other way round) spends its
-///   number, so that none is used twice.
+/// - A round number that the state knows and the ledger does not stays used.
 pub(crate) fn recover(
     state: &State,
     records: &mut Records,
@@ -21,17 +20,21 @@ pub(crate) fn recover(
 ) -> Result<(Position, Model), RunError> {
     for round in records.open_rounds() {
         tracing::warn!(%round, "the round was open when the coordinator stopped; it is aborted and charged");
-        records.abort(round, AbortCause::Stopped, true, false, key, now_s())?;
+        // Nobody knows any more how far it came: the ledger says the worst.
+        records.abort(round, AbortCause::Stopped, true, true, key, now_s())?;
     }
     let mut position = state.position()?;
-    if let Some(aside) = state.aside()?
-        && aside.round == position.round
-        && aside != position
-        && records.released(aside.round)?
-    {
-        tracing::warn!(round = aside.round, "a released round had not been counted; it is now");
-        position = aside;
-        state.save(&position)?;
+    if let Some(aside) = state.aside()? {
+        // An epoch may have begun since the round; its number stays used.
+        let counted = Position { epoch: aside.epoch.max(position.epoch), ..aside };
+        if counted.round == position.round
+            && counted != position
+            && records.released(counted.round)?
+        {
+            tracing::warn!(round = counted.round, "a released round had not been counted; it is now");
+            position = counted;
+            state.save(&position)?;
+        }
     }
     let model = match position.model {
         Some(digest) => Model::decode(&state.load_model(&digest)?)?,

@@ -153,7 +153,7 @@ impl State {
         write().map_err(|source| self.failed("written", source))
     }
 
-    /// Stores a model under its digest: written aside, synced, then renamed.
+    /// Stores a model under its digest: written aside, synced, renamed, the folder synced.
     ///
     /// # Errors
     /// [`StateError::Model`] when the disk refuses.
@@ -164,7 +164,9 @@ impl State {
             let mut file = std::fs::File::create(&aside)?;
             std::io::Write::write_all(&mut file, bytes)?;
             file.sync_all()?;
-            std::fs::rename(&aside, &path)
+            std::fs::rename(&aside, &path)?;
+            // The name must be on the disk too before a position or the ledger counts on it.
+            std::fs::File::open(&self.models)?.sync_all()
         };
         write().map_err(|source| StateError::Model {
             path: path.clone(),

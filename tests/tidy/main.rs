@@ -18,7 +18,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("common/secagg", &["wire"]),
     ("common/round", &["secagg", "plan", "wire"]),
     ("common/ledger", &["plan", "dp", "wire"]),
-    ("common/gate", &["plan", "dp", "secagg", "ledger", "wire"]),
+    ("common/gate", &["plan", "dp", "secagg", "wire"]),
     ("common/transport", &["gate", "wire"]),
     (
         "client-agent",

@@ -21,7 +21,7 @@ use chorale_task::{Catalogue, Model};
 use chorale_transport::{LinkError, LinkEvent, LinkSender, Upload};
 use chorale_wire::{Digest, RoundNumber, ToAgent, ToCoordinator, message::RefusalCode};
 use rand_core::SeedableRng as _;
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::{sync::mpsc, task::JoinSet};
 
 use self::contribute::{Contribution, Unreleased};
 pub use self::error::RunError;
@@ -77,10 +77,12 @@ struct Driver {
     wanted: Option<Wanted>,
     /// The permit of the round in progress.
     permit: Option<(RoundNumber, Permit)>,
-    releasing: Option<JoinHandle<Result<(RoundNumber, Release), Unreleased>>>,
+    /// Vectors that are being made. A slow one may outlive its round: it is refunded when it is
+    /// there.
+    releasing: JoinSet<Result<(RoundNumber, Release), Unreleased>>,
     /// The round whose vector was handed to the link.
     uploading: Option<RoundNumber>,
-    finished: Option<Digest>,
+    finished: Option<(Digest, tokio::time::Instant)>,
     /// The phase that the observer knows.
     phase: &'static str,
 }
@@ -155,7 +157,7 @@ impl Driver {
             model,
             wanted: None,
             permit: None,
-            releasing: None,
+            releasing: JoinSet::new(),
             uploading: None,
             finished: None,
             phase: "",
@@ -174,6 +176,13 @@ impl Driver {
             if self.options.exit_when_done && self.is_done() {
                 break;
             }
+            if self.options.exit_when_done
+                && self.finished.is_some_and(|(_, since)| since.elapsed() > MODEL_WAIT)
+            {
+                self.say("the programme is done, and its final model did not arrive");
+                self.summary.final_model = None;
+                break;
+            }
             tokio::select! {
                 biased;
                 () = &mut shutdown => break,
@@ -185,9 +194,9 @@ impl Driver {
                 () = tokio::time::sleep(TICK) => {
                     let actions = self.machine.tick(now_ms());
                     self.carry_out(actions)?;
-                    self.check_model_wait()?;
                 }
             }
+            self.check_model_wait()?;
             self.note_phase();
         }
         self.link.close().await;
@@ -216,7 +225,7 @@ impl Driver {
     /// Done: the coordinator said so and the final model is stored.
     fn is_done(&self) -> bool {
         let arrived = self.model.as_ref().map(|(digest, _)| *digest);
-        self.finished.is_some() && self.finished == arrived
+        self.finished.is_some_and(|(model, _)| Some(model) == arrived)
     }
 
     fn on_event(&mut self, event: LinkEvent) -> Result<(), RunError> {
@@ -259,6 +268,10 @@ impl Driver {
     fn on_model(&mut self, bytes: &[u8]) -> Result<(), RunError> {
         let digest = Model::digest_of(bytes);
         match Model::decode(bytes) {
+            Ok(model) if *model.catalogue() != self.catalogue.digest() => {
+                tracing::warn!("the coordinator sent a model over another catalogue; it is not kept");
+                return Ok(());
+            }
             Ok(model) => {
                 self.store.save_model(&model)?;
                 self.model = Some((digest, model));
@@ -279,6 +292,8 @@ impl Driver {
             match action {
                 Action::Send(message) => self.send(message)?,
                 Action::Train { spec, spec_digest, derived, agents } => {
+                    // Whatever round waited for a model before is over.
+                    self.wanted = None;
                     let since = tokio::time::Instant::now();
                     let wanted = Wanted { spec, spec_digest, derived, agents, since };
                     self.say(&format!("round {} of plan '{}'", wanted.spec.round, wanted.spec.plan.name));
@@ -300,6 +315,11 @@ impl Driver {
                 Action::RoundDone(outcome) => {
                     self.summary.completed += u64::from(outcome.contributed);
                     self.uploading = None;
+                    self.wanted = None;
+                    // A permit that is still here was not used: the cohort went on without it.
+                    if let Some(unused) = self.permit.as_ref().map(|(held, _)| *held) {
+                        self.refund(unused)?;
+                    }
                     if let Some(round) = outcome.round {
                         self.say(&format!("round {round} is complete"));
                     }
@@ -307,7 +327,7 @@ impl Driver {
                 Action::RoundAborted { round, end, reason } => self.on_aborted(round, end, &reason)?,
                 Action::Waiting { what } => self.say(&format!("waiting: {what}")),
                 Action::Finished { round, model } => {
-                    self.finished = Some(model);
+                    self.finished = Some((model, tokio::time::Instant::now()));
                     self.summary.final_model = Some(model);
                     self.say(&format!("the programme is done after round {round}"));
                 }
@@ -327,6 +347,10 @@ impl Driver {
             Ok(permit) => self.permit = Some((spec.round, permit)),
             Err(error) => {
                 let code = contribute::code_of(&error);
+                if code == RefusalCode::Unable {
+                    tracing::error!(error = error::one_line(&error), "the round cannot be charged");
+                    return self.refuse(code, "this agent's budget journal cannot be written");
+                }
                 return self.refuse(code, &error::one_line(&error));
             }
         }
@@ -346,21 +370,28 @@ impl Driver {
         spec: Arc<RoundSpec>,
         derived: Arc<Derived>,
     ) -> Result<(), RunError> {
-        let permit = self.permit.take().filter(|(round, _)| *round == spec.round);
-        let (Some((_, permit)), Some((_, model))) = (permit, &self.model) else {
+        if self.permit.as_ref().is_none_or(|(round, _)| *round != spec.round) {
             return self.refuse(RefusalCode::Unable, "the agent holds no permit for this round");
+        }
+        // The session binds the spec's model, so the vector must be computed on that one, whatever
+        // model arrived since: else a coordinator could give each agent another.
+        let model = self.model.as_ref().filter(|(digest, _)| *digest == spec.model);
+        let Some(model) = model.map(|(_, model)| model.clone()) else {
+            self.refund(spec.round)?;
+            return self.refuse(RefusalCode::Unable, "another model came than the round's own");
         };
+        let Some((_, permit)) = self.permit.take() else { return Ok(()) };
         let contribution = Contribution {
             store: Arc::clone(&self.store),
             window_end_s: self.config.window_end_s(spec.plan.events_before_s),
             items: self.catalogue.len(),
-            model: model.clone(),
+            model,
             permit,
             ticket,
             spec,
             derived,
         };
-        self.releasing = Some(tokio::task::spawn_blocking(move || contribution.release()));
+        self.releasing.spawn_blocking(move || contribution.release());
         Ok(())
     }
 
@@ -387,6 +418,10 @@ impl Driver {
             Err(Unreleased { round, error }) => {
                 tracing::error!(%error, "no vector could be made");
                 self.refund(round)?;
+                if self.machine.round() != Some(round) {
+                    // Another round may have begun since; it is not this failure's to refuse.
+                    return Ok(());
+                }
                 self.refuse(RefusalCode::Unable, "the agent could not make its contribution")
             }
         }
@@ -401,9 +436,9 @@ impl Driver {
         self.summary.aborted += 1;
         self.wanted = None;
         self.say(&format!("round {round} ended without a result ({end:?}): {reason}"));
-        // A vector that is being made will be refunded when it is dropped.
-        if self.releasing.is_none() && self.uploading != Some(round) {
-            self.permit = None;
+        // Without a permit the round was not charged, or its vector left (the charge stands), or
+        // is being made (it is refunded when it is there).
+        if self.permit.as_ref().is_some_and(|(held, _)| *held == round) {
             self.refund(round)?;
         }
         Ok(())
@@ -412,7 +447,9 @@ impl Driver {
     /// Gives the charge back: the masked vector never left this agent, and the round's number is
     /// spent for ever.
     fn refund(&mut self, round: RoundNumber) -> Result<(), RunError> {
-        self.permit = None;
+        if self.permit.as_ref().is_some_and(|(held, _)| *held == round) {
+            self.permit = None;
+        }
         self.journal.settle(&self.config.federation, round, Settlement::Refunded)?;
         Ok(())
     }
@@ -463,15 +500,11 @@ impl Driver {
     }
 }
 
-/// The next result of a task that may not be there; pending for ever where it is not.
-async fn joined<T>(task: &mut Option<JoinHandle<T>>) -> Result<T, RunError> {
-    match task {
+/// The next result of the tasks; pending for ever where there is none.
+async fn joined<T: 'static>(tasks: &mut JoinSet<T>) -> Result<T, RunError> {
+    match tasks.join_next().await {
+        Some(result) => result.map_err(RunError::Task),
         None => std::future::pending().await,
-        Some(handle) => {
-            let result = handle.await;
-            *task = None;
-            result.map_err(RunError::Task)
-        }
     }
 }
 

@@ -3,8 +3,11 @@
 use std::{
     collections::BTreeMap,
     fs,
-    io::BufReader,
+    io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
+    process::ChildStdout,
+    sync::mpsc::{Receiver, RecvTimeoutError},
+    time::{Duration, Instant},
 };
 
 use chorale_task::Model;
@@ -172,7 +175,8 @@ impl Federation<'_> {
             ledger_path: folder.join("state").join("ledger.jsonl"),
         };
         if let Some(output) = output {
-            self.follow(BufReader::new(output), &folder, &mut agents, &mut outcome, bar)?;
+            let lines = lines_of(output);
+            self.follow(&lines, &folder, &mut agents, &mut outcome, bar)?;
         }
         coordinator.finish(FEDERATION_SECONDS)?;
         for (_, agent) in agents {
@@ -182,18 +186,40 @@ impl Federation<'_> {
         Ok(outcome)
     }
 
-    /// Reads the coordinator's events until it closes its output.
+    /// Takes the coordinator's events until it closes its output. A federation that takes too
+    /// long, or in which an agent ends before its time, is an error: nothing here waits for ever.
     fn follow(
         &self,
-        output: impl std::io::BufRead,
+        lines: &Receiver<String>,
         folder: &Path,
         agents: &mut BTreeMap<String, Process>,
         outcome: &mut Outcome,
         bar: &ProgressBar,
     ) -> Result<(), DemoError> {
+        let begun = Instant::now();
         let mut last = 0;
+        let mut done = false;
         let mut killed: Option<u64> = None;
-        for line in output.lines().map_while(Result::ok) {
+        loop {
+            let line = match lines.recv_timeout(Duration::from_secs(2)) {
+                Ok(line) => line,
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                Err(RecvTimeoutError::Timeout) => {
+                    if begun.elapsed().as_secs() > FEDERATION_SECONDS {
+                        return Err(DemoError::Stalled {
+                            federation: self.name.clone(),
+                            seconds: FEDERATION_SECONDS,
+                        });
+                    }
+                    let gone = agents.iter_mut().find_map(|(name, agent)| {
+                        (!done && !agent.is_running()).then(|| name.clone())
+                    });
+                    if let Some(agent) = gone.and_then(|name| agents.remove(&name)) {
+                        agent.finish(1)?;
+                    }
+                    continue;
+                }
+            };
             let event: Event = serde_json::from_str(&line)
                 .map_err(|source| DemoError::Event { line: line.clone(), source })?;
             match event {
@@ -235,14 +261,13 @@ impl Federation<'_> {
                 }
                 Event::Refused { agent, reason } => bar.println(format!("  {agent} refuses: {reason}")),
                 Event::Aborted { reason } => bar.println(format!("  a round was aborted: {reason}")),
+                Event::Finished {} => done = true,
                 Event::Listening {}
                 | Event::Epoch {}
-                | Event::Finished {}
                 | Event::Agents { .. }
                 | Event::Cohort { .. } => {}
             }
         }
-        Ok(())
     }
 
     /// Every store enrols over the network: keys are born in its own folder.
@@ -275,7 +300,7 @@ impl Federation<'_> {
             let log = self.place.log(&format!("enrol-{}", store.agent));
             waiting.push(Process::start(&arguments, &log, false)?);
         }
-        let begun = std::time::Instant::now();
+        let begun = Instant::now();
         while waiting.iter_mut().any(Process::is_running) && begun.elapsed().as_secs() < 120 {
             let running = waiting.iter_mut().filter_map(|p| p.is_running().then_some(())).count();
             bar.set_message(format!("{running} stores wait for their certificate"));
@@ -369,6 +394,21 @@ impl Federation<'_> {
         }
         text
     }
+}
+
+/// The lines of a child's output, read beside everything else.
+fn lines_of(output: ChildStdout) -> Receiver<String> {
+    let (sender, lines) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).lines() {
+            // Whoever listened has gone, or the child has: both end the thread.
+            let Ok(line) = line else { return };
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    lines
 }
 
 fn read_model(folder: &Path, digest: &str) -> Result<Model, DemoError> {

@@ -77,7 +77,7 @@ pub struct Interval {
 /// Estimates with intervals around a zero line. What excludes zero is drawn in full colour.
 #[must_use]
 pub fn intervals(title: &str, unit: &str, rows: &[Interval]) -> String {
-    let (left, right, row) = (290.0, 30.0, 24.0);
+    let (left, right, row) = (330.0, 30.0, 24.0);
     let width = 760.0;
     let height = 64.0 + row * rows.len() as f64;
     let low = rows.iter().map(|r| r.low).fold(0.0, f64::min);

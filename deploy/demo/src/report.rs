@@ -28,7 +28,7 @@ pub fn html(results: &Results) -> String {
     let _ = write!(page, "<h2>How good are the recommendations?</h2>");
     let _ = write!(
         page,
-        "<p>Recall@20 over the households' purchases from {} on, ranked against the whole catalogue of {} product types. <em>New items</em>: only types the household had not bought before at its store.</p>",
+        "<p>Recall@20 over the households' purchases from {} on, ranked against the whole catalogue of {} product types. <em>New items</em>: only types the household had not bought before at its store. <em>All items</em>: everything it bought; every model is blended with the household's own history, which never leaves the store.</p>",
         escape(&results.model.test_from),
         results.model.items
     );

@@ -223,11 +223,15 @@ fn evaluate(
     for (scope, opponent) in &opponents {
         let scope = *scope;
         let store_popularity = panel.evaluate(scope, |one| local.popularity[one.store].clone());
-        let alone = panel.evaluate(scope, |one| local.ease[one.store].scores(&one.history));
+        let with_ease = |ease: &Ease, one: &Household| {
+            let scores = shares(ease.scores(&one.history), scope);
+            with_history(scores, one, setting.history_weight, scope)
+        };
+        let alone = panel.evaluate(scope, |one| with_ease(&local.ease[one.store], one));
         let pooled = Ease::fit(panel.gram(None), &ease_options(setting.ease_lambda)).map_err(fitting)?;
         results.metrics.extend([
-            store_popularity.metric("popularity (own store)", None, None, scope),
-            alone.metric("store alone (EASE)", None, None, scope),
+            store_popularity.metric("popularity of own store", None, None, scope),
+            alone.metric("store alone, EASE", None, None, scope),
             opponent.metric("best local blend", None, None, scope),
         ]);
         for (recipe, programme, outcomes) in runs {
@@ -241,8 +245,8 @@ fn evaluate(
             let averaged = average(&qualities);
             results.uplift.extend(uplifts(panel, name, recipe.epsilon, scope, &averaged, opponent));
         }
-        let pooled = panel.evaluate_scorer(scope, &pooled);
-        results.metrics.push(pooled.metric("pooled in one place (EASE)", None, None, scope));
+        let pooled = panel.evaluate(scope, |one| with_ease(&pooled, one));
+        results.metrics.push(pooled.metric("pooled in one place, EASE", None, None, scope));
     }
     for (recipe, programme, outcomes) in runs {
         if *programme == Programme::MatrixFactorisation
@@ -302,6 +306,16 @@ fn with_history(scores: Vec<f32>, one: &Household, weight: f64, scope: Scope) ->
     blended
 }
 
+/// For all items, scores as shares of what is positive in them, so that they can be blended with
+/// the history; for new items as they are.
+fn shares(scores: Vec<f32>, scope: Scope) -> Vec<f32> {
+    if scope == Scope::NewItems {
+        return scores;
+    }
+    let sum = scores.iter().map(|score| score.max(0.0)).sum::<f32>().max(f32::MIN_POSITIVE);
+    scores.into_iter().map(|score| score / sum).collect()
+}
+
 /// Softmax, so that scores of a log-linear model sum to 1.
 fn softmax(mut scores: Vec<f32>) -> Vec<f32> {
     let top = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -327,7 +341,10 @@ fn federated(
         Programme::Cooccurrence => {
             let gram = Gram::from_model(model).map_err(fitting)?;
             let ease = Ease::fit(gram, &ease_options(setting.ease_lambda)).map_err(fitting)?;
-            Ok(panel.evaluate_scorer(scope, &ease))
+            Ok(panel.evaluate(scope, |one| {
+                let scores = shares(ease.scores(&one.history), scope);
+                with_history(scores, one, setting.history_weight, scope)
+            }))
         }
         Programme::MatrixFactorisation => {
             let scorer = taste(setting, model)?;
@@ -400,7 +417,7 @@ fn learning_curve(
 
 fn setting_name(recipe: &Recipe, programme: Programme) -> &'static str {
     match (programme, recipe.epsilon) {
-        (Programme::Cooccurrence, _) => "federated, no noise (co-occurrence, EASE)",
+        (Programme::Cooccurrence, _) => "federated EASE, no noise",
         (Programme::MatrixFactorisation, Some(_)) => "federated",
         (Programme::MatrixFactorisation, None) => "federated, no noise",
     }

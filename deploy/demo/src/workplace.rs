@@ -53,6 +53,14 @@ pub enum DemoError {
         /// Where its log lies.
         log: PathBuf,
     },
+    /// A federation does not come to its end.
+    #[error("federation {federation} did not finish within {seconds} s; its logs are in the work folder")]
+    Stalled {
+        /// The federation.
+        federation: String,
+        /// The limit.
+        seconds: u64,
+    },
     /// What a child reported cannot be read.
     #[error("the coordinator said something unexpected: {line}")]
     Event {

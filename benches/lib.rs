@@ -1,0 +1,2 @@
+//! Benchmarks live in the bench targets beside this file; what they showed is in
+//! `docs/benchmarks.md`.
