@@ -1,0 +1,260 @@
+//! A coordinator for one round that keeps everything it gets.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use chorale_plan::{CohortRule, Mechanism, Parameters, Plan, RoundSpec, TaskSpec};
+use chorale_round::coordinator::{Action, CoordinatorConfig, Machine, Timeouts};
+use chorale_secagg::{Modulus, packing};
+use chorale_task::{Catalogue, Model};
+use chorale_tests::{Federation, federation::now_s, running::WATCHDOG};
+use chorale_transport::{CoordinatorKeys, Server, ServerConfig, ServerEvent};
+use chorale_wire::{
+    AgentId, Digest, Epoch, RoundNumber, SecretKey, ToCoordinator, codec, limits::CONTROL_BYTES_MAX,
+};
+use tokio::net::UdpSocket;
+
+/// Everything that agents sent.
+pub(crate) struct Recording {
+    /// Control messages and headers, encoded.
+    pub(crate) control: Vec<u8>,
+    /// Vectors.
+    pub(crate) vectors: Vec<Vector>,
+    /// UDP payloads towards the coordinator.
+    pub(crate) udp: Vec<u8>,
+    /// What the coordinator read off their sum.
+    pub(crate) totals: Vec<i64>,
+}
+
+/// One uploaded vector.
+pub(crate) struct Vector {
+    pub(crate) agent: AgentId,
+    pub(crate) bytes: Vec<u8>,
+    bits: u8,
+}
+
+impl Vector {
+    /// How many of its coordinates are within `slack` of those of `bare`, modulo 2^w.
+    pub(crate) fn near(&self, bare: &[i64], slack: i64) -> usize {
+        let modulus = Modulus::new(self.bits).unwrap();
+        let sent = packing::unpack(&self.bytes, bare.len(), modulus).unwrap();
+        let near = |(sent, bare): (u64, &i64)| {
+            let difference = (sent as i64 - bare).rem_euclid(1 << self.bits);
+            difference.min((1 << self.bits) - difference) <= slack
+        };
+        sent.into_iter().zip(bare).filter(|pair| near(*pair)).count()
+    }
+
+    /// The same with other coordinates, for planting.
+    pub(crate) fn with(&self, bare: &[i64]) -> Self {
+        let values: Vec<u64> = bare.iter().map(|value| *value as u64).collect();
+        let bytes = packing::pack(&values, Modulus::new(self.bits).unwrap());
+        Self { agent: self.agent.clone(), bytes, bits: self.bits }
+    }
+}
+
+/// Runs one popularity round of a federation with all its agents and records it.
+pub(crate) async fn record(federation: &Federation, mechanism: Mechanism) -> Recording {
+    let keys = CoordinatorKeys::open(&federation.root().join("coordinator-keys")).unwrap();
+    let (credentials, authority) = keys.credentials(now_s()).unwrap();
+    let local: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    let admit = Arc::new(|_: &AgentId, _: &Digest| true);
+    let (server, mut events) = Server::bind(ServerConfig::new(local, credentials, admit)).unwrap();
+    let udp = Arc::new(Mutex::new(Vec::new()));
+    let relay = UdpSocket::bind(federation.address()).await.unwrap();
+    let relay = tokio::spawn(relay_udp(relay, server.local_address().unwrap(), Arc::clone(&udp)));
+    let agents = federation.start_agents(0..federation.setup.agents);
+    let mut recorder = Recorder::new(federation, mechanism, server, &keys, authority);
+    let all = async {
+        while agents.iter().any(|agent| agent.is_running()) {
+            tokio::select! {
+                event = events.recv() => recorder.on_event(event.unwrap()),
+                () = tokio::time::sleep(Duration::from_millis(50)) => {
+                    let actions = recorder.machine.tick(now_ms());
+                    recorder.carry_out(actions);
+                }
+            }
+        }
+    };
+    tokio::time::timeout(WATCHDOG, all).await.expect("the round hangs");
+    for agent in agents {
+        assert_eq!(agent.finish().await.completed, 1);
+    }
+    relay.abort();
+    let udp = std::mem::take(&mut *udp.lock().unwrap());
+    Recording { udp, ..recorder.recording }
+}
+
+struct Recorder {
+    agents: usize,
+    machine: Machine,
+    server: Server,
+    model: Model,
+    spec: RoundSpec,
+    bits: u8,
+    recording: Recording,
+}
+
+impl Recorder {
+    fn new(
+        federation: &Federation,
+        mechanism: Mechanism,
+        server: Server,
+        keys: &CoordinatorKeys,
+        authority: chorale_wire::PublicKey,
+    ) -> Self {
+        let agents = federation.setup.agents;
+        let rule = CohortRule {
+            enrolled: agents,
+            corrupt: 1,
+            survivors_min: federation.setup.survivors_min,
+        };
+        let catalogue = std::fs::read(federation.root().join("catalogue.csv")).unwrap();
+        let catalogue = Catalogue::read_csv(&catalogue).unwrap();
+        let model = Model::for_catalogue(&catalogue).unwrap();
+        let plan = Plan {
+            name: "recorded".into(),
+            task: TaskSpec { name: "popularity".into(), parameters: Parameters::default() },
+            rounds: 1,
+            mechanism,
+            scale_bits: 16,
+            persons_max: 512,
+            cohort: rule.clone(),
+            catalogue: catalogue.digest(),
+            events_before_s: 4_000_000_000,
+        };
+        let task = chorale_task::from_plan(&plan, catalogue.len()).unwrap();
+        let spec = RoundSpec {
+            federation: federation.name(),
+            epoch: Epoch(1),
+            round: RoundNumber(1),
+            key_index: 0,
+            step: 0,
+            shape: task.shape(&model),
+            model: model.digest().unwrap(),
+            ready_within_ms: 20_000,
+            upload_within_ms: 20_000,
+            plan,
+        };
+        let machine = Machine::new(CoordinatorConfig {
+            key: SecretKey::from_seed(&keys.identity().to_seed()),
+            federation: federation.name(),
+            authority,
+            rule,
+            timeouts: Timeouts::default(),
+            last_epoch: Epoch(0),
+            last_round: RoundNumber(0),
+        });
+        let bits = spec.derive(agents).unwrap().modulus_bits;
+        let recording = Recording {
+            control: Vec::new(),
+            vectors: Vec::new(),
+            udp: Vec::new(),
+            totals: Vec::new(),
+        };
+        Self { agents: agents as usize, machine, server, model, spec, bits, recording }
+    }
+
+    fn on_event(&mut self, event: ServerEvent) {
+        let now = now_ms();
+        let actions = match event {
+            ServerEvent::Connected { agent, tls_key, .. } => {
+                self.machine.connected(&agent, Some(tls_key));
+                Vec::new()
+            }
+            ServerEvent::Disconnected { agent, .. } => self.machine.disconnected(&agent, now),
+            ServerEvent::Control { agent, message, .. } => {
+                self.keep(&message);
+                let hello = matches!(message, ToCoordinator::Hello(_));
+                let mut actions = self.machine.handle(&agent, message, now);
+                let here: BTreeSet<AgentId> = self.machine.connected_agents().cloned().collect();
+                if hello && here.len() == self.agents {
+                    actions.extend(self.machine.open_epoch(here, 1, now).unwrap());
+                }
+                actions
+            }
+            ServerEvent::Vector { agent, header, bytes, .. } => {
+                self.recording.control.extend(codec::encode(&header, CONTROL_BYTES_MAX).unwrap());
+                let vector = Vector { agent: agent.clone(), bytes: bytes.clone(), bits: self.bits };
+                self.recording.vectors.push(vector);
+                self.machine.upload(&agent, &header, bytes, now)
+            }
+        };
+        self.carry_out(actions);
+    }
+
+    fn keep(&mut self, message: &ToCoordinator) {
+        self.recording.control.extend(codec::encode(message, CONTROL_BYTES_MAX).unwrap());
+    }
+
+    fn carry_out(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Send(agent, message) => {
+                    // An agent that has just left does not matter here.
+                    drop(self.server.send(&agent, &message));
+                }
+                Action::EpochReady { agents, .. } => {
+                    let model = Arc::new(self.model.encode().unwrap());
+                    for agent in &agents {
+                        self.server.send_model(agent, Arc::clone(&model)).unwrap();
+                    }
+                    let actions = self.machine.open_round(&self.spec, now_ms()).unwrap();
+                    self.carry_out(actions);
+                }
+                Action::RoundComplete(completed) => {
+                    self.recording.totals = completed.totals;
+                    let head = Digest::plain(b"head");
+                    let mut actions = self.machine.conclude(self.spec.model, 1, head);
+                    actions.extend(self.machine.finish(self.spec.model));
+                    self.carry_out(actions);
+                }
+                Action::RoundAborted { reason, .. } | Action::EpochFailed { reason, .. } => {
+                    panic!("{reason}")
+                }
+                Action::Refused { reason, .. } => panic!("{reason}"),
+                Action::Fault(fault) => panic!("{fault}"),
+                Action::EpochStarted { .. } | Action::CohortFixed { .. } => {}
+            }
+        }
+    }
+}
+
+/// Passes datagrams on, and keeps those that go to the coordinator.
+async fn relay_udp(front: UdpSocket, server: SocketAddr, kept: Arc<Mutex<Vec<u8>>>) {
+    let front = Arc::new(front);
+    let mut backs: BTreeMap<SocketAddr, Arc<UdpSocket>> = BTreeMap::new();
+    let mut packet = vec![0; 65_536];
+    loop {
+        let Ok((length, from)) = front.recv_from(&mut packet).await else { continue };
+        kept.lock().unwrap().extend_from_slice(&packet[..length]);
+        let back = match backs.get(&from) {
+            Some(back) => Arc::clone(back),
+            None => {
+                let back = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
+                back.connect(server).await.unwrap();
+                backs.insert(from, Arc::clone(&back));
+                let (back_in, front) = (Arc::clone(&back), Arc::clone(&front));
+                tokio::spawn(async move {
+                    let mut packet = vec![0; 65_536];
+                    while let Ok(length) = back_in.recv(&mut packet).await {
+                        // A lost datagram is what QUIC is made for.
+                        drop(front.send_to(&packet[..length], from).await);
+                    }
+                });
+                back
+            }
+        };
+        drop(back.send(&packet[..length]).await);
+    }
+}
+
+fn now_ms() -> u64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as u64)
+}
