@@ -41,6 +41,9 @@ struct Arguments {
     /// How often each private federation is run, with fresh noise each time.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=20))]
     runs: u32,
+    /// Run nothing: make report and plot again from the JSON of an earlier run.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["full", "runs", "work"])]
+    from_json: Option<PathBuf>,
     /// No progress bars.
     #[arg(long)]
     quiet: bool,
@@ -81,7 +84,15 @@ fn execute(arguments: &Arguments) -> Result<(), AnyError> {
         seeds: arguments.runs,
         quiet: arguments.quiet,
     };
-    let results = run(&request)?;
+    let results = match &arguments.from_json {
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+            serde_json::from_str(&text)
+                .map_err(|error| format!("{} is no result of a run: {error}", path.display()))?
+        }
+        None => run(&request)?,
+    };
     write(&arguments.report, &report::html(&results))?;
     if let Some(path) = &arguments.json {
         write(path, &serde_json::to_string_pretty(&results)?)?;
