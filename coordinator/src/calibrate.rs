@@ -48,9 +48,9 @@ pub fn plan(
 ) -> Result<Plan, CalibrateError> {
     let mechanism = match cap {
         None => Mechanism::Unprotected,
-        Some(cap) => Mechanism::DiscreteGaussian {
-            sigma_squared: sigma_squared(planned, shape, cap)?,
-        },
+        Some(cap) => {
+            Mechanism::DiscreteGaussian { sigma_squared: sigma_squared(planned, shape, cap)? }
+        }
     };
     Ok(Plan {
         name: planned.name.clone(),
@@ -71,10 +71,8 @@ fn sigma_squared(
     shape: &Shape,
     cap: &Rho,
 ) -> Result<Rational, CalibrateError> {
-    let lattice = || CalibrateError::Lattice {
-        plan: planned.name.clone(),
-        scale_bits: planned.scale_bits,
-    };
+    let lattice =
+        || CalibrateError::Lattice { plan: planned.name.clone(), scale_bits: planned.scale_bits };
     let scale = Rational::from_integer(1u64 << planned.scale_bits.min(40));
     let delta = u64::try_from((&shape.clip * &scale).floor()).map_err(|_| lattice())?;
     let share = cap.as_rational() * &planned.budget_share;
@@ -83,8 +81,8 @@ fn sigma_squared(
     // bound on τ is the same; a single share would have none.
     let large = Rational::from_integer(1u64 << 20);
     let sample = Rho::of_distributed_gaussian(delta, &large, 2, shape.coordinates);
-    let half_square = &Rational::from_integer(u128::from(delta) * u128::from(delta))
-        / &Rational::from_integer(2);
+    let half_square =
+        &Rational::from_integer(u128::from(delta) * u128::from(delta)) / &Rational::from_integer(2);
     let tau = sample.as_rational() - &(&half_square / &large);
     let left = &each - &tau;
     if left <= Rational::zero() {

@@ -209,9 +209,7 @@ impl Config {
         for place in [&mut config.catalogue, &mut config.state, &mut config.keys] {
             *place = folder.join(&place);
         }
-        config
-            .check()
-            .map_err(|what| ConfigError::Value { path: path.to_path_buf(), what })?;
+        config.check().map_err(|what| ConfigError::Value { path: path.to_path_buf(), what })?;
         Ok(config)
     }
 
@@ -234,10 +232,8 @@ impl Config {
         if self.plans.is_empty() {
             return Err("there is no [[plan]]: nothing would run".into());
         }
-        let shares = self
-            .plans
-            .iter()
-            .fold(Rational::zero(), |sum, plan| &sum + &plan.budget_share);
+        let shares =
+            self.plans.iter().fold(Rational::zero(), |sum, plan| &sum + &plan.budget_share);
         if !self.privacy.unprotected && shares > Rational::one() {
             return Err(format!(
                 "the plans' budget_share add up to {shares}; at most 1 can be spent"

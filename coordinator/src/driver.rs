@@ -127,8 +127,18 @@ pub(crate) struct Parts {
 
 impl Driver {
     pub(crate) fn new(parts: Parts) -> Result<Self, RunError> {
-        let Parts { config, programme, key, authority, state, records, server, reporter, position, model } =
-            parts;
+        let Parts {
+            config,
+            programme,
+            key,
+            authority,
+            state,
+            records,
+            server,
+            reporter,
+            position,
+            model,
+        } = parts;
         let machine = machine(&config, &key, authority, &position);
         let bytes = model.encode()?;
         let digest = Model::digest_of(&bytes);
@@ -173,7 +183,8 @@ impl Driver {
         loop {
             if self.done && exit_when_done {
                 let since = *farewell.get_or_insert_with(Instant::now);
-                if self.machine.connected_agents().next().is_none() && since.elapsed() > Duration::from_millis(300)
+                if self.machine.connected_agents().next().is_none()
+                    && since.elapsed() > Duration::from_millis(300)
                     || since.elapsed() > FAREWELL
                 {
                     break;
@@ -255,8 +266,10 @@ impl Driver {
         self.report_agents();
         if self.done {
             self.send_model(agent);
-            let finished =
-                ToAgent::Finished { round: RoundNumber(self.position.round), model: self.model_digest };
+            let finished = ToAgent::Finished {
+                round: RoundNumber(self.position.round),
+                model: self.model_digest,
+            };
             self.send(agent, finished);
         } else if self.round.is_some() {
             // The machine has sent again what the agent needs; the model goes with it.
@@ -381,12 +394,16 @@ impl Driver {
                     let agents = agents.len() as u32;
                     self.reporter.report(&Event::Epoch { epoch: epoch.0, agents, excluded });
                 }
-                Action::EpochFailed { reason, blamed, .. } => self.on_epoch_failed(reason, blamed)?,
-                Action::Refused { agent, round, reason, .. } => self.reporter.report(&Event::Refused {
-                    round: round.0,
-                    agent: agent.to_string(),
-                    reason: reason.to_string(),
-                }),
+                Action::EpochFailed { reason, blamed, .. } => {
+                    self.on_epoch_failed(reason, blamed)?
+                }
+                Action::Refused { agent, round, reason, .. } => {
+                    self.reporter.report(&Event::Refused {
+                        round: round.0,
+                        agent: agent.to_string(),
+                        reason: reason.to_string(),
+                    })
+                }
                 Action::CohortFixed { round, agents } => {
                     if let Some(open) = &mut self.round {
                         open.cohort_fixed = true;
@@ -517,8 +534,17 @@ impl Driver {
         self.aborted_epoch = true;
         self.gathering_since_ms = now_ms();
         let retry = self.retries <= self.config.timing.retries;
-        self.reporter.report(&Event::Aborted { round: round.0, reason: reason.clone(), blamed, retry });
-        if retry { Ok(()) } else { Err(RunError::Round { round, spec: open.spec.plan.name, reason }) }
+        self.reporter.report(&Event::Aborted {
+            round: round.0,
+            reason: reason.clone(),
+            blamed,
+            retry,
+        });
+        if retry {
+            Ok(())
+        } else {
+            Err(RunError::Round { round, spec: open.spec.plan.name, reason })
+        }
     }
 
     fn progress(&self) -> Result<Progress, RunError> {

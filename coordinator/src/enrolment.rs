@@ -179,8 +179,7 @@ fn invite(
     let mut authority = Authority::open(ca)?;
     let list = read_stores(stores)?;
     let validity = Duration::from_secs(u64::from(days) * 24 * 3600);
-    let invitations =
-        authority.invite(&list, &addresses, validity, now_s(), &mut system_rng()?)?;
+    let invitations = authority.invite(&list, &addresses, validity, now_s(), &mut system_rng()?)?;
     fs::create_dir_all(out).map_err(|e| format!("cannot create {}: {e}", out.display()))?;
     for invitation in &invitations {
         invitation.write(out)?;
@@ -208,8 +207,7 @@ fn sign(ca: &Path, state: &Path) -> Result<Vec<String>, AnyError> {
         .collect();
     paths.sort();
     for path in paths {
-        let bytes =
-            fs::read(&path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+        let bytes = fs::read(&path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
         let signed = codec::decode::<Signed<EnrolmentRequest>>(&bytes, ENROLMENT_BYTES_MAX)
             .map_err(AnyError::from)
             .and_then(|request| {
@@ -221,7 +219,8 @@ fn sign(ca: &Path, state: &Path) -> Result<Vec<String>, AnyError> {
         match signed {
             Ok(agent) => {
                 said.push(format!("signed    {agent}"));
-                fs::remove_file(&path).map_err(|e| format!("cannot remove {}: {e}", path.display()))?;
+                fs::remove_file(&path)
+                    .map_err(|e| format!("cannot remove {}: {e}", path.display()))?;
             }
             Err(error) => {
                 said.push(format!("NOT signed {}: {error}", path.display()));

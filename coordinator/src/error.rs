@@ -21,7 +21,9 @@ pub enum RunError {
         source: std::io::Error,
     },
     /// The coordinator has no keys yet.
-    #[error("{path} does not hold the coordinator's keys: run `coordinator ca create`, or restore them")]
+    #[error(
+        "{path} does not hold the coordinator's keys: run `coordinator ca create`, or restore them"
+    )]
     Keys {
         /// The folder.
         path: PathBuf,
@@ -54,7 +56,9 @@ pub enum RunError {
     #[error("the ledger does not know this round as open")]
     Rule(#[source] chorale_ledger::Violation),
     /// The ledger on disk belongs to other rules than the configuration.
-    #[error("the ledger {path} was begun with another {what}: use another state folder for another federation")]
+    #[error(
+        "the ledger {path} was begun with another {what}: use another state folder for another federation"
+    )]
     OtherFederation {
         /// The ledger.
         path: PathBuf,

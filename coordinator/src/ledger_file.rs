@@ -8,7 +8,9 @@ use std::{
 
 /// Why the ledger file failed. The machine is to blame; nothing was sent.
 #[derive(Debug, thiserror::Error)]
-#[error("the ledger {path} cannot be {action}: nothing was sent; free the disk or repair the file, then start again")]
+#[error(
+    "the ledger {path} cannot be {action}: nothing was sent; free the disk or repair the file, then start again"
+)]
 pub struct LedgerFileError {
     path: PathBuf,
     action: &'static str,
@@ -29,9 +31,8 @@ impl LedgerFile {
     /// # Errors
     /// [`LedgerFileError`] when it cannot be created or read.
     pub(crate) fn open(path: &Path) -> Result<(Self, Vec<u8>), LedgerFileError> {
-        let failed = |action| {
-            move |source| LedgerFileError { path: path.to_path_buf(), action, source }
-        };
+        let failed =
+            |action| move |source| LedgerFileError { path: path.to_path_buf(), action, source };
         let mut file = OpenOptions::new()
             .read(true)
             .append(true)

@@ -57,17 +57,13 @@ impl Programme {
         position: &Position,
         model: &Model,
     ) -> Result<(Plan, Box<dyn Task>), RunError> {
-        let planned = self
-            .config
-            .plans
-            .get(position.plan as usize)
-            .ok_or(RunError::ProgrammeOver)?;
+        let planned =
+            self.config.plans.get(position.plan as usize).ok_or(RunError::ProgrammeOver)?;
         // The shape decides the noise, and the task decides the shape: two steps.
         let unit = chorale_plan::Shape { coordinates: 1, clip: chorale_dp::Rational::one() };
         let draft = calibrate::plan(&self.config, planned, &unit, self.digest, None)?;
         let shape = chorale_task::from_plan(&draft, self.items())?.shape(model);
-        let plan =
-            calibrate::plan(&self.config, planned, &shape, self.digest, self.cap.as_ref())?;
+        let plan = calibrate::plan(&self.config, planned, &shape, self.digest, self.cap.as_ref())?;
         let task = chorale_task::from_plan(&plan, self.items())?;
         Ok((plan, task))
     }

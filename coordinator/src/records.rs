@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use chorale_ledger::{
-    ACCOUNTANT_VERSION, Adjacency, Chain, Entry, GenesisEntry, Head, IdentityMethod, Outcome, Privacy, Unit,
-    chain::Released, torn_tail,
+    ACCOUNTANT_VERSION, Adjacency, Chain, Entry, GenesisEntry, Head, IdentityMethod, Outcome,
+    Privacy, Unit, chain::Released, torn_tail,
 };
 use chorale_plan::delta_reserved;
 use chorale_wire::{PublicKey, RoundNumber, SecretKey, message::AbortCause};
@@ -41,15 +41,12 @@ impl Records {
         }
         let expected = genesis(config, programme, key.public(), authority);
         if whole.is_empty() {
-            let (chain, line) =
-                Chain::genesis(expected, key, time_s).map_err(RunError::Refused)?;
+            let (chain, line) = Chain::genesis(expected, key, time_s).map_err(RunError::Refused)?;
             file.append(&line)?;
             return Ok(Self { path: path.into(), chain, file });
         }
-        let chain = Chain::resume(whole).map_err(|source| RunError::Ledger {
-            path: path.into(),
-            source: Box::new(source),
-        })?;
+        let chain = Chain::resume(whole)
+            .map_err(|source| RunError::Ledger { path: path.into(), source: Box::new(source) })?;
         let records = Self { path: path.into(), chain, file };
         records.same_federation(&expected)?;
         Ok(records)
@@ -89,10 +86,8 @@ impl Records {
         key: &SecretKey,
         time_s: u64,
     ) -> Result<Head, RunError> {
-        let entry = self
-            .chain
-            .abort(round, cause, committed, unmask_started)
-            .map_err(RunError::Rule)?;
+        let entry =
+            self.chain.abort(round, cause, committed, unmask_started).map_err(RunError::Rule)?;
         self.append(entry, key, time_s)
     }
 
@@ -103,11 +98,7 @@ impl Records {
 
     /// Whether the ledger holds the RELEASE of `round`.
     pub(crate) fn released(&self, round: u64) -> Result<bool, RunError> {
-        let failed = |source| RunError::File {
-            action: "read",
-            path: self.path.clone(),
-            source,
-        };
+        let failed = |source| RunError::File { action: "read", path: self.path.clone(), source };
         let content = std::fs::read(&self.path).map_err(failed)?;
         let report = chorale_ledger::verify(&content, None).map_err(|source| RunError::Ledger {
             path: self.path.clone(),

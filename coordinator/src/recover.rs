@@ -4,7 +4,11 @@ use chorale_task::Model;
 use chorale_wire::{SecretKey, message::AbortCause};
 
 use crate::{
-    driver::now_s, error::RunError, programme::Programme, records::Records, state::{Position, State},
+    driver::now_s,
+    error::RunError,
+    programme::Programme,
+    records::Records,
+    state::{Position, State},
 };
 
 /// Brings state and ledger together and gives the position and the model to go on with.
@@ -31,7 +35,10 @@ pub(crate) fn recover(
             && counted != position
             && records.released(counted.round)?
         {
-            tracing::warn!(round = counted.round, "a released round had not been counted; it is now");
+            tracing::warn!(
+                round = counted.round,
+                "a released round had not been counted; it is now"
+            );
             position = counted;
             state.save(&position)?;
         }

@@ -45,8 +45,7 @@ pub async fn serve(
     let programme = programme(&config)?;
     let state = State::open(&config.state)?;
     let ledger = config.state.join("ledger.jsonl");
-    let mut records =
-        Records::open(&ledger, &config, &programme, &key, authority, now_s())?;
+    let mut records = Records::open(&ledger, &config, &programme, &key, authority, now_s())?;
     let (position, model) = recover(&state, &mut records, &programme, &key)?;
     let admit = |_: &AgentId, _: &Digest| true;
     let (server, events) = Server::bind(ServerConfig::new(

@@ -34,7 +34,9 @@ pub(crate) struct Position {
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// The database failed.
-    #[error("the coordinator's state in {path} cannot be {action}: check the disk and that no other coordinator runs on it")]
+    #[error(
+        "the coordinator's state in {path} cannot be {action}: check the disk and that no other coordinator runs on it"
+    )]
     Database {
         /// The file.
         path: PathBuf,

@@ -161,16 +161,15 @@ pub(super) fn run(
             let _ = writeln!(std::io::stderr(), "{text}");
         }
     });
-    let summary =
-        runtime.block_on(run::run(
-            config,
-            run::RunOptions {
-                exit_when_done: options.exit_when_done,
-                keep_profiles: options.keep_profiles,
-            },
-            observer,
-            shutdown_signal(),
-        ))?;
+    let summary = runtime.block_on(run::run(
+        config,
+        run::RunOptions {
+            exit_when_done: options.exit_when_done,
+            keep_profiles: options.keep_profiles,
+        },
+        observer,
+        shutdown_signal(),
+    ))?;
     writeln!(
         out,
         "{} rounds completed, {} refused, {} without a result",

@@ -70,7 +70,8 @@ impl Contribution {
         let mut people = self.store.contributors(self.window_end_s)?;
         let mut rounding = super::system_rng();
         let model = &self.model;
-        let train = |sink: &mut dyn chorale_plan::PersonSink| task.contribute(model, &mut people, sink);
+        let train =
+            |sink: &mut dyn chorale_plan::PersonSink| task.contribute(model, &mut people, sink);
         let release = match &self.derived.share_variance {
             Some(variance) => {
                 let mut noise = FastDiscreteGaussian::new(variance, super::system_rng())?;

@@ -9,12 +9,8 @@ use chorale_transport::{AgentLinkConfig, KeyError, LinkError, StoreKeys, tls::Tl
 use chorale_wire::SecretKey;
 
 use crate::{
-    config::Config,
-    error::Explain,
-    journal::JournalError,
-    keys::KeyError as SealKeyError,
-    policy::PolicyError,
-    store::StoreError,
+    config::Config, error::Explain, journal::JournalError, keys::KeyError as SealKeyError,
+    policy::PolicyError, store::StoreError,
 };
 
 /// Everything that stops a running agent.
@@ -135,10 +131,8 @@ pub(super) enum ContributionError {
 
 /// Who the agent is and how it connects, from its keys folder.
 pub(super) fn identity(config: &Config) -> Result<(Identity, AgentLinkConfig), RunError> {
-    let failed = |source| RunError::Identity {
-        path: config.keys_dir.clone(),
-        source: Box::new(source),
-    };
+    let failed =
+        |source| RunError::Identity { path: config.keys_dir.clone(), source: Box::new(source) };
     let keys = StoreKeys::open(&config.keys_dir).map_err(failed)?;
     let enrolment = keys.enrolment(super::now_ms() / 1000).map_err(failed)?;
     if enrolment.agent != config.agent {

@@ -269,7 +269,9 @@ impl Driver {
         let digest = Model::digest_of(bytes);
         match Model::decode(bytes) {
             Ok(model) if *model.catalogue() != self.catalogue.digest() => {
-                tracing::warn!("the coordinator sent a model over another catalogue; it is not kept");
+                tracing::warn!(
+                    "the coordinator sent a model over another catalogue; it is not kept"
+                );
                 return Ok(());
             }
             Ok(model) => {
@@ -296,7 +298,10 @@ impl Driver {
                     self.wanted = None;
                     let since = tokio::time::Instant::now();
                     let wanted = Wanted { spec, spec_digest, derived, agents, since };
-                    self.say(&format!("round {} of plan '{}'", wanted.spec.round, wanted.spec.plan.name));
+                    self.say(&format!(
+                        "round {} of plan '{}'",
+                        wanted.spec.round, wanted.spec.plan.name
+                    ));
                     if self.model.as_ref().is_some_and(|(digest, _)| *digest == wanted.spec.model) {
                         self.judge(wanted)?;
                     } else {
@@ -306,9 +311,9 @@ impl Driver {
                 Action::Contribute { ticket, spec, derived, .. } => {
                     self.contribute(ticket, spec, derived)?;
                 }
-                Action::EpochReady { epoch, agents, rounds } => self.say(&format!(
-                    "epoch {epoch}: {agents} agents, keys for {rounds} rounds"
-                )),
+                Action::EpochReady { epoch, agents, rounds } => {
+                    self.say(&format!("epoch {epoch}: {agents} agents, keys for {rounds} rounds"))
+                }
                 Action::EpochLost { epoch, reason } => {
                     self.say(&format!("epoch {epoch} is over: {reason}"));
                 }
@@ -324,7 +329,9 @@ impl Driver {
                         self.say(&format!("round {round} is complete"));
                     }
                 }
-                Action::RoundAborted { round, end, reason } => self.on_aborted(round, end, &reason)?,
+                Action::RoundAborted { round, end, reason } => {
+                    self.on_aborted(round, end, &reason)?
+                }
                 Action::Waiting { what } => self.say(&format!("waiting: {what}")),
                 Action::Finished { round, model } => {
                     self.finished = Some((model, tokio::time::Instant::now()));
@@ -340,7 +347,8 @@ impl Driver {
     fn judge(&mut self, wanted: Wanted) -> Result<(), RunError> {
         let Wanted { spec, spec_digest, derived, agents, .. } = wanted;
         let Some((_, model)) = &self.model else { return Ok(()) };
-        if let Err(refusal) = contribute::check(&spec, model, &self.catalogue, &self.policy, agents) {
+        if let Err(refusal) = contribute::check(&spec, model, &self.catalogue, &self.policy, agents)
+        {
             return self.refuse(RefusalCode::Policy, &refusal);
         }
         match Permit::mint(&spec, spec_digest, &derived, &self.policy, &mut self.journal) {
@@ -395,7 +403,10 @@ impl Driver {
         Ok(())
     }
 
-    fn on_released(&mut self, released: Result<(RoundNumber, Release), Unreleased>) -> Result<(), RunError> {
+    fn on_released(
+        &mut self,
+        released: Result<(RoundNumber, Release), Unreleased>,
+    ) -> Result<(), RunError> {
         match released {
             Ok((round, release)) => {
                 if self.machine.round() != Some(round) {
@@ -405,7 +416,11 @@ impl Driver {
                 match self.machine.masked(release.digest(), release.len() as u64) {
                     Ok(header) => {
                         // From here on the vector may have left: the charge stands.
-                        self.journal.settle(&self.config.federation, round, Settlement::Released)?;
+                        self.journal.settle(
+                            &self.config.federation,
+                            round,
+                            Settlement::Released,
+                        )?;
                         self.uploading = Some(round);
                         self.link.upload(Upload { header, release }).map_err(RunError::Link)
                     }
@@ -511,8 +526,7 @@ async fn joined<T: 'static>(tasks: &mut JoinSet<T>) -> Result<T, RunError> {
 fn read_catalogue(path: &Path) -> Result<Catalogue, RunError> {
     let bytes = std::fs::read(path)
         .map_err(|source| RunError::CatalogueRead { path: path.into(), source })?;
-    Catalogue::read_csv(&bytes)
-        .map_err(|source| RunError::Catalogue { path: path.into(), source })
+    Catalogue::read_csv(&bytes).map_err(|source| RunError::Catalogue { path: path.into(), source })
 }
 
 /// A generator seeded from the operating system; a new one for each use.

@@ -58,10 +58,7 @@ pub enum DecodeError {
 pub fn encode<T: Serialize>(value: &T, limit: usize) -> Result<Vec<u8>, EncodeError> {
     let bytes = bincode::serde::encode_to_vec(value, format()).map_err(EncodeError::Unsupported)?;
     if bytes.len() > limit {
-        return Err(EncodeError::TooLong {
-            length: bytes.len(),
-            limit,
-        });
+        return Err(EncodeError::TooLong { length: bytes.len(), limit });
     }
     Ok(bytes)
 }
@@ -75,17 +72,12 @@ pub fn decode<T: Serialize + DeserializeOwned>(
     limit: usize,
 ) -> Result<T, DecodeError> {
     if bytes.len() > limit {
-        return Err(DecodeError::TooLong {
-            length: bytes.len(),
-            limit,
-        });
+        return Err(DecodeError::TooLong { length: bytes.len(), limit });
     }
     let (value, read) = bincode::serde::decode_from_slice::<T, _>(bytes, format())
         .map_err(DecodeError::Malformed)?;
     if read != bytes.len() {
-        return Err(DecodeError::Trailing {
-            extra: bytes.len() - read,
-        });
+        return Err(DecodeError::Trailing { extra: bytes.len() - read });
     }
     match bincode::serde::encode_to_vec(&value, format()) {
         Ok(again) if again == bytes => Ok(value),
@@ -96,9 +88,7 @@ pub fn decode<T: Serialize + DeserializeOwned>(
 /// The only bincode configuration in the product. The limit bounds what a claimed length inside
 /// a message may allocate; the callers' limits are far smaller.
 fn format() -> impl Config {
-    config::standard()
-        .with_big_endian()
-        .with_limit::<{ 2 * MODEL_BYTES_MAX }>()
+    config::standard().with_big_endian().with_limit::<{ 2 * MODEL_BYTES_MAX }>()
 }
 
 #[cfg(test)]
@@ -111,41 +101,26 @@ mod tests {
     #[test]
     fn over_long_integer_is_refused() {
         // 251 announces a u16; the value 5 needs one byte only.
-        assert!(matches!(
-            decode::<u64>(&[251, 0, 5], 16),
-            Err(DecodeError::NotCanonical)
-        ));
+        assert!(matches!(decode::<u64>(&[251, 0, 5], 16), Err(DecodeError::NotCanonical)));
         assert_eq!(decode::<u64>(&[5], 16).unwrap(), 5);
     }
 
     #[test]
     fn trailing_bytes_are_refused() {
-        assert!(matches!(
-            decode::<u64>(&[5, 0], 16),
-            Err(DecodeError::Trailing { extra: 1 })
-        ));
+        assert!(matches!(decode::<u64>(&[5, 0], 16), Err(DecodeError::Trailing { extra: 1 })));
     }
 
     #[test]
     fn a_claimed_length_does_not_allocate() {
         // 253 announces a u64 length of 2^62 elements.
         let claim = [253, 0x40, 0, 0, 0, 0, 0, 0, 0];
-        assert!(matches!(
-            decode::<Vec<u8>>(&claim, 64),
-            Err(DecodeError::Malformed(_))
-        ));
+        assert!(matches!(decode::<Vec<u8>>(&claim, 64), Err(DecodeError::Malformed(_))));
     }
 
     #[test]
     fn limits_hold_both_ways() {
-        assert!(matches!(
-            encode(&[0u8; 100].as_slice(), 50),
-            Err(EncodeError::TooLong { .. })
-        ));
-        assert!(matches!(
-            decode::<Vec<u8>>(&[0; 100], 50),
-            Err(DecodeError::TooLong { .. })
-        ));
+        assert!(matches!(encode(&[0u8; 100].as_slice(), 50), Err(EncodeError::TooLong { .. })));
+        assert!(matches!(decode::<Vec<u8>>(&[0; 100], 50), Err(DecodeError::TooLong { .. })));
     }
 
     proptest! {

@@ -73,10 +73,7 @@ mod tests {
 
     #[test]
     fn framing_tells_lists_apart() {
-        assert_ne!(
-            Digest::of("c", &[b"ab", b"c"]),
-            Digest::of("c", &[b"a", b"bc"])
-        );
+        assert_ne!(Digest::of("c", &[b"ab", b"c"]), Digest::of("c", &[b"a", b"bc"]));
         assert_ne!(Digest::of("c", &[b"ab"]), Digest::of("ca", &[b"b"]));
         assert_ne!(Digest::of("c", &[]), Digest::of("c", &[b""]));
     }

@@ -15,16 +15,8 @@ pub struct IdError {
 
 fn check_name(text: String) -> Result<String, IdError> {
     let fits = (1..=64).contains(&text.len())
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-    if fits {
-        Ok(text)
-    } else {
-        Err(IdError {
-            text: text.chars().take(80).collect(),
-        })
-    }
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    if fits { Ok(text) } else { Err(IdError { text: text.chars().take(80).collect() }) }
 }
 
 macro_rules! name {

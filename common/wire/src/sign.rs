@@ -155,10 +155,7 @@ impl SignedBytes {
     /// Reads the payload as a message of type `T`; nothing is verified yet.
     #[must_use]
     pub fn into_typed<T: Message>(self) -> Signed<T> {
-        Signed {
-            bytes: self,
-            kind: PhantomData,
-        }
+        Signed { bytes: self, kind: PhantomData }
     }
 
     /// Signs already encoded bytes under a context.
@@ -212,17 +209,9 @@ impl<T: Message> Signed<T> {
     /// [`SignatureError`]: a bad key, a forged signature or an unreadable payload.
     pub fn verify(&self, signer: &PublicKey) -> Result<Verified<T>, SignatureError> {
         signer.verify_bytes(T::CONTEXT, &self.bytes.payload, &self.bytes.signature)?;
-        let message = codec::decode(&self.bytes.payload, T::BYTES_MAX).map_err(|source| {
-            SignatureError::Unreadable {
-                context: T::CONTEXT,
-                source,
-            }
-        })?;
-        Ok(Verified {
-            message,
-            digest: self.payload_digest(),
-            signer: *signer,
-        })
+        let message = codec::decode(&self.bytes.payload, T::BYTES_MAX)
+            .map_err(|source| SignatureError::Unreadable { context: T::CONTEXT, source })?;
+        Ok(Verified { message, digest: self.payload_digest(), signer: *signer })
     }
 
     /// Decodes the content without verifying it, to learn which key it claims. Nothing else may
@@ -255,10 +244,7 @@ impl<T: Message> Signed<T> {
 
 impl<T> Clone for Signed<T> {
     fn clone(&self) -> Self {
-        Self {
-            bytes: self.bytes.clone(),
-            kind: PhantomData,
-        }
+        Self { bytes: self.bytes.clone(), kind: PhantomData }
     }
 }
 
@@ -270,12 +256,7 @@ impl<T> PartialEq for Signed<T> {
 
 impl<T: Message> fmt::Debug for Signed<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "Signed<{}>({} bytes)",
-            T::CONTEXT,
-            self.bytes.payload.len()
-        )
+        write!(f, "Signed<{}>({} bytes)", T::CONTEXT, self.bytes.payload.len())
     }
 }
 
@@ -369,15 +350,9 @@ mod tests {
         let other = SecretKey::from_seed(&[8; 32]);
         let signed = Signed::sign(&Ping(5), &key).unwrap();
         assert_eq!(*signed.verify(&key.public()).unwrap(), Ping(5));
-        assert!(matches!(
-            signed.verify(&other.public()),
-            Err(SignatureError::Forged { .. })
-        ));
+        assert!(matches!(signed.verify(&other.public()), Err(SignatureError::Forged { .. })));
         let as_other_kind = signed.into_bytes().into_typed::<Pong>();
-        assert!(matches!(
-            as_other_kind.verify(&key.public()),
-            Err(SignatureError::Forged { .. })
-        ));
+        assert!(matches!(as_other_kind.verify(&key.public()), Err(SignatureError::Forged { .. })));
     }
 
     #[test]

@@ -31,10 +31,7 @@ impl SlotSet {
     #[must_use]
     pub fn empty(agents: usize) -> Self {
         let agents = agents.min(AGENTS_MAX);
-        Self {
-            agents: agents as u16,
-            bits: vec![0; agents.div_ceil(8)],
-        }
+        Self { agents: agents as u16, bits: vec![0; agents.div_ceil(8)] }
     }
 
     /// The set of `slots` over a roster of `agents`; slots outside the roster are ignored.
@@ -64,18 +61,13 @@ impl SlotSet {
 
     /// The slots in ascending order.
     pub fn iter(&self) -> impl Iterator<Item = Slot> + '_ {
-        (0..self.agents)
-            .map(Slot)
-            .filter(|slot| self.contains(*slot))
+        (0..self.agents).map(Slot).filter(|slot| self.contains(*slot))
     }
 
     /// Number of slots in the set.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.bits
-            .iter()
-            .map(|byte| byte.count_ones() as usize)
-            .sum()
+        self.bits.iter().map(|byte| byte.count_ones() as usize).sum()
     }
 
     /// Whether the set is empty.
@@ -107,9 +99,7 @@ impl SlotSet {
 
 impl std::fmt::Debug for SlotSet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_set()
-            .entries(self.iter().map(|slot| slot.0))
-            .finish()
+        f.debug_set().entries(self.iter().map(|slot| slot.0)).finish()
     }
 }
 
@@ -119,26 +109,17 @@ impl TryFrom<RawSlotSet> for SlotSet {
     fn try_from(raw: RawSlotSet) -> Result<Self, SlotSetError> {
         let agents = usize::from(raw.agents);
         let spare = agents.div_ceil(8) * 8 - agents;
-        let stray = raw
-            .bits
-            .last()
-            .is_some_and(|last| spare > 0 && last >> (8 - spare) != 0);
+        let stray = raw.bits.last().is_some_and(|last| spare > 0 && last >> (8 - spare) != 0);
         if agents > AGENTS_MAX || raw.bits.len() != agents.div_ceil(8) || stray {
             return Err(SlotSetError);
         }
-        Ok(Self {
-            agents: raw.agents,
-            bits: raw.bits,
-        })
+        Ok(Self { agents: raw.agents, bits: raw.bits })
     }
 }
 
 impl From<SlotSet> for RawSlotSet {
     fn from(set: SlotSet) -> Self {
-        Self {
-            agents: set.agents,
-            bits: set.bits,
-        }
+        Self { agents: set.agents, bits: set.bits }
     }
 }
 
@@ -152,10 +133,7 @@ mod tests {
 
     #[test]
     fn stray_bits_are_refused() {
-        let raw = RawSlotSet {
-            agents: 3,
-            bits: vec![0b1000],
-        };
+        let raw = RawSlotSet { agents: 3, bits: vec![0b1000] };
         let bytes = codec::encode(&raw, 64).unwrap();
         assert!(codec::decode::<SlotSet>(&bytes, 64).is_err());
     }

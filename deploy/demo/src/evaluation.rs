@@ -205,7 +205,13 @@ impl Quality {
 
     /// A row for the results.
     #[must_use]
-    pub fn metric(&self, setting: &str, epsilon: Option<f64>, delta: Option<f64>, scope: Scope) -> Metric {
+    pub fn metric(
+        &self,
+        setting: &str,
+        epsilon: Option<f64>,
+        delta: Option<f64>,
+        scope: Scope,
+    ) -> Metric {
         let (recall_at_20, ndcg_at_20, households) = self.means();
         Metric {
             setting: setting.into(),

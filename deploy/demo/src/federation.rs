@@ -154,13 +154,19 @@ impl Federation<'_> {
             make(&home)?;
             self.copy_data(&store.folder.join("data"), &home.join("data"))?;
             let address = format!("127.0.0.1:{}", ports[0]);
-            let text_of =
-                self.place.agent_config(self.setting, store, &self.name, &address, &home.join("data"));
+            let text_of = self.place.agent_config(
+                self.setting,
+                store,
+                &self.name,
+                &address,
+                &home.join("data"),
+            );
             let config = home.join("agent.toml");
             self.place.write(&config, &text_of)?;
             let log = self.place.log(&format!("{}-{}", self.name, store.agent));
             let config = text(&config);
-            let mut arguments = vec!["client-agent", "run", "--config", &config, "--exit-when-done"];
+            let mut arguments =
+                vec!["client-agent", "run", "--config", &config, "--exit-when-done"];
             if !self.profiles {
                 arguments.push("--keep-profiles");
             }
@@ -240,11 +246,20 @@ impl Federation<'_> {
                     }
                 }
                 Event::Round {
-                    round, plan, survivors, cohort, model, bytes_received, bytes_sent, seconds,
+                    round,
+                    plan,
+                    survivors,
+                    cohort,
+                    model,
+                    bytes_received,
+                    bytes_sent,
+                    seconds,
                 } => {
                     if killed == Some(round) && survivors < cohort {
                         outcome.dropped += cohort - survivors;
-                        bar.println(format!("  round {round} completed with {survivors} of {cohort} stores"));
+                        bar.println(format!(
+                            "  round {round} completed with {survivors} of {cohort} stores"
+                        ));
                     }
                     bar.set_position(round);
                     outcome.models.push(read_model(&folder.join("state").join("models"), &model)?);
@@ -259,8 +274,12 @@ impl Federation<'_> {
                         cohort,
                     });
                 }
-                Event::Refused { agent, reason } => bar.println(format!("  {agent} refuses: {reason}")),
-                Event::Aborted { reason } => bar.println(format!("  a round was aborted: {reason}")),
+                Event::Refused { agent, reason } => {
+                    bar.println(format!("  {agent} refuses: {reason}"))
+                }
+                Event::Aborted { reason } => {
+                    bar.println(format!("  a round was aborted: {reason}"))
+                }
                 Event::Finished {} => done = true,
                 Event::Listening {}
                 | Event::Epoch {}
@@ -279,21 +298,35 @@ impl Federation<'_> {
         bar.set_message("invitations");
         let list = root.join("stores.csv");
         self.place.write(&list, &self.place.invitation_list())?;
-        let (authority, invitations) = (text(&root.join("authority")), text(&root.join("invitations")));
+        let (authority, invitations) =
+            (text(&root.join("authority")), text(&root.join("invitations")));
         let state = root.join("federations").join(&self.name).join("state");
         let (agents_at, enrol_at) =
             (format!("127.0.0.1:{}", ports[0]), format!("127.0.0.1:{}", ports[1]));
         run(
             &[
-                "coordinator", "ca", "invite", "--ca", &authority, "--stores", &text(&list),
-                "--address", &agents_at, "--enrolment", &enrol_at, "--out", &invitations,
-                "--state", &text(&state),
+                "coordinator",
+                "ca",
+                "invite",
+                "--ca",
+                &authority,
+                "--stores",
+                &text(&list),
+                "--address",
+                &agents_at,
+                "--enrolment",
+                &enrol_at,
+                "--out",
+                &invitations,
+                "--state",
+                &text(&state),
             ],
             "ca",
         )?;
         let mut waiting = Vec::new();
         for store in &self.place.stores {
-            let invitation = root.join("invitations").join(format!("{}.invitation.toml", store.agent));
+            let invitation =
+                root.join("invitations").join(format!("{}.invitation.toml", store.agent));
             let keys = text(&store.folder.join("keys"));
             let arguments =
                 ["client-agent", "enrol", &text(&invitation), "--keys", &keys, "--wait-s", "120"];
@@ -305,7 +338,10 @@ impl Federation<'_> {
             let running = waiting.iter_mut().filter_map(|p| p.is_running().then_some(())).count();
             bar.set_message(format!("{running} stores wait for their certificate"));
             crate::workplace::pause(200);
-            run(&["coordinator", "ca", "sign", "--ca", &authority, "--state", &text(&state)], "ca")?;
+            run(
+                &["coordinator", "ca", "sign", "--ca", &authority, "--state", &text(&state)],
+                "ca",
+            )?;
         }
         waiting.into_iter().try_for_each(|process| process.finish(10))
     }
@@ -366,7 +402,12 @@ impl Federation<'_> {
             catalogue = data.join("catalogue.csv"),
             keys = self.place.root.join("coordinator-keys"),
         );
-        let plan = |name: &str, task: &str, rounds: u32, share: &str, scale: u8, parameters: &str| {
+        let plan = |name: &str,
+                    task: &str,
+                    rounds: u32,
+                    share: &str,
+                    scale: u8,
+                    parameters: &str| {
             format!(
                 "\n[[plan]]\nname = {name:?}\ntask = {task:?}\nrounds = {rounds}\nbudget_share = \"{share}\"\n\
                  scale_bits = {scale}\npersons_max = {persons_max}\nevents_before_s = {TEST_START_S}\n\
@@ -389,7 +430,14 @@ impl Federation<'_> {
                     self.setting.department_share
                 );
                 let rounds = self.setting.rounds;
-                text.push_str(&plan("taste", "matrix-factorisation", rounds, "7/10", 16, &parameters));
+                text.push_str(&plan(
+                    "taste",
+                    "matrix-factorisation",
+                    rounds,
+                    "7/10",
+                    16,
+                    &parameters,
+                ));
             }
         }
         text

@@ -76,8 +76,7 @@ type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
 fn execute(arguments: &Arguments) -> Result<(), AnyError> {
     let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let setting =
-        if arguments.full { Setting::full(&checkout) } else { Setting::demo(&checkout) };
+    let setting = if arguments.full { Setting::full(&checkout) } else { Setting::demo(&checkout) };
     let request = Request {
         setting,
         root: arguments.work.clone(),

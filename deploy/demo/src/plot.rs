@@ -36,7 +36,8 @@ pub fn bars(title: &str, unit: &str, bars: &[Bar]) -> String {
             y
         );
         if let Some(whisker) = bar.whisker {
-            let (from, to) = (left + (bar.value - whisker) * scale, left + (bar.value + whisker) * scale);
+            let (from, to) =
+                (left + (bar.value - whisker) * scale, left + (bar.value + whisker) * scale);
             let _ = write!(
                 svg,
                 r#"<line class="axis" x1="{from:.1}" y1="{:.1}" x2="{to:.1}" y2="{:.1}"/>"#,
@@ -118,7 +119,12 @@ pub fn intervals(title: &str, unit: &str, rows: &[Interval]) -> String {
             bottom + 14.0
         );
     }
-    let _ = write!(svg, r#"<text class="unit" x="0" y="{:.1}">{}</text></svg>"#, height - 4.0, escape(unit));
+    let _ = write!(
+        svg,
+        r#"<text class="unit" x="0" y="{:.1}">{}</text></svg>"#,
+        height - 4.0,
+        escape(unit)
+    );
     svg
 }
 
@@ -141,8 +147,10 @@ pub fn lines(title: &str, x_unit: &str, y_unit: &str, lines: &[Line]) -> String 
     let y_low = all().map(|p| p.1).fold(y_high, f64::min);
     let pad = (y_high - y_low).max(1e-9) * 0.08;
     let (y_low, y_high) = (y_low - pad, y_high + pad);
-    let x = |value: f64| left + (value - x_low) / (x_high - x_low).max(1e-9) * (width - left - right);
-    let y = |value: f64| height - bottom - (value - y_low) / (y_high - y_low) * (height - top - bottom);
+    let x =
+        |value: f64| left + (value - x_low) / (x_high - x_low).max(1e-9) * (width - left - right);
+    let y =
+        |value: f64| height - bottom - (value - y_low) / (y_high - y_low) * (height - top - bottom);
     let mut svg = open(width, height, title);
     for tick in ticks(y_low, y_high) {
         let _ = write!(
@@ -158,13 +166,18 @@ pub fn lines(title: &str, x_unit: &str, y_unit: &str, lines: &[Line]) -> String 
     for (index, line) in lines.iter().enumerate() {
         let path: Vec<String> =
             line.points.iter().map(|p| format!("{:.1},{:.1}", x(p.0), y(p.1))).collect();
-        let _ = write!(svg, r#"<polyline class="line l{}" points="{}"/>"#, index % 6, path.join(" "));
+        let _ =
+            write!(svg, r#"<polyline class="line l{}" points="{}"/>"#, index % 6, path.join(" "));
         if let Some(last) = line.points.last() {
-            ends.push((y(last.1), format!(r#"<text class="value t{}" "#, index % 6) + &format!(
-                r#"x="{:.1}" y="@">{}</text>"#,
-                x(last.0) + 8.0,
-                escape(&line.label)
-            )));
+            ends.push((
+                y(last.1),
+                format!(r#"<text class="value t{}" "#, index % 6)
+                    + &format!(
+                        r#"x="{:.1}" y="@">{}</text>"#,
+                        x(last.0) + 8.0,
+                        escape(&line.label)
+                    ),
+            ));
         }
     }
     // Labels keep 15 units of distance.

@@ -52,21 +52,17 @@ pub fn html(results: &Results) -> String {
 #[must_use]
 pub fn table(results: &Results) -> String {
     let mut text = String::new();
-    let _ = writeln!(
-        text,
-        "{:<34} {:>10} {:>10} {:>10} {:>10}",
-        "", "new items", "", "all items", ""
-    );
+    let _ =
+        writeln!(text, "{:<34} {:>10} {:>10} {:>10} {:>10}", "", "new items", "", "all items", "");
     let _ = writeln!(
         text,
         "{:<34} {:>10} {:>10} {:>10} {:>10}",
         "setting", "Recall@20", "NDCG@20", "Recall@20", "NDCG@20"
     );
     for new in results.metrics.iter().filter(|m| m.scope == "new items") {
-        let all = results
-            .metrics
-            .iter()
-            .find(|m| m.scope == "all items" && m.setting == new.setting && m.epsilon == new.epsilon);
+        let all = results.metrics.iter().find(|m| {
+            m.scope == "all items" && m.setting == new.setting && m.epsilon == new.epsilon
+        });
         let _ = writeln!(
             text,
             "{:<34} {:>10.4} {:>10.4} {:>10} {:>10}",
@@ -114,7 +110,10 @@ fn summary(page: &mut String, results: &Results) {
     for (number, what) in [
         (results.rounds.to_string(), "rounds completed"),
         (format!("{:.1} MB", results.bytes_per_agent as f64 / 1e6), "sent by one agent"),
-        (ledger.epsilon.map_or("∞".into(), |e| format!("{e:.3}")), "ε spent, recomputed from the ledger"),
+        (
+            ledger.epsilon.map_or("∞".into(), |e| format!("{e:.3}")),
+            "ε spent, recomputed from the ledger",
+        ),
         (if ledger.verified { "verified" } else { "NOT VERIFIED" }.into(), "ledger"),
         (format!("{:.0} s", results.wall_s), "wall clock"),
     ] {
@@ -185,7 +184,12 @@ fn uplift_section(page: &mut String, results: &Results) {
             .iter()
             .filter(|row| row.scope == scope)
             .map(|row| Interval {
-                label: format!("{} · {} ({})", label(&row.setting, row.epsilon), row.group, row.households),
+                label: format!(
+                    "{} · {} ({})",
+                    label(&row.setting, row.epsilon),
+                    row.group,
+                    row.households
+                ),
                 middle: row.difference,
                 low: row.low,
                 high: row.high,
@@ -213,7 +217,12 @@ fn curve_section(page: &mut String, results: &Results) {
     }
     if !lines.is_empty() {
         page.push_str("<h2>Learning curve</h2><p>The global model alone, after each round.</p>");
-        page.push_str(&plot::lines("Recall@20 after each round, new items", "round", "Recall@20", &lines));
+        page.push_str(&plot::lines(
+            "Recall@20 after each round, new items",
+            "round",
+            "Recall@20",
+            &lines,
+        ));
     }
 }
 
@@ -233,7 +242,9 @@ fn cost_section(page: &mut String, results: &Results) {
             .filter(|cost| cost.federation == federation && cost.plan == plan)
             .collect();
         let count = rows.len().max(1) as f64;
-        let mean = |f: &dyn Fn(&&crate::results::RoundCost) -> f64| rows.iter().map(f).sum::<f64>() / count;
+        let mean = |f: &dyn Fn(&&crate::results::RoundCost) -> f64| {
+            rows.iter().map(f).sum::<f64>() / count
+        };
         let low = rows.iter().map(|cost| cost.survivors).min().unwrap_or(0);
         let high = rows.iter().map(|cost| cost.survivors).max().unwrap_or(0);
         let _ = write!(
@@ -328,7 +339,10 @@ mod tests {
             assert!(!page.contains(word), "{word}");
         }
         // The only address in it is the SVG name space, which nothing fetches.
-        assert_eq!(page.matches("http").count(), page.matches("http://www.w3.org/2000/svg").count());
+        assert_eq!(
+            page.matches("http").count(),
+            page.matches("http://www.w3.org/2000/svg").count()
+        );
     }
 
     #[test]

@@ -103,11 +103,8 @@ pub fn run(request: &Request) -> Result<Results, DemoError> {
 
 /// Every federation of a run. Without noise both tasks are shown.
 fn programmes(setting: &Setting) -> Vec<(Recipe, Programme)> {
-    let mut all: Vec<(Recipe, Programme)> = setting
-        .recipes
-        .iter()
-        .map(|recipe| (*recipe, Programme::MatrixFactorisation))
-        .collect();
+    let mut all: Vec<(Recipe, Programme)> =
+        setting.recipes.iter().map(|recipe| (*recipe, Programme::MatrixFactorisation)).collect();
     let plain = Recipe { epsilon: None, rank: 0, eta: 0.0, local_prior: 0.0 };
     all.push((plain, Programme::Cooccurrence));
     all
@@ -129,9 +126,9 @@ fn bar(quiet: bool, name: &str) -> ProgressBar {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::new(1);
-    if let Ok(style) =
-        ProgressStyle::with_template("{prefix:<28} {bar:24.cyan/blue} {pos:>3}/{len:<3} {elapsed:>4}  {msg}")
-    {
+    if let Ok(style) = ProgressStyle::with_template(
+        "{prefix:<28} {bar:24.cyan/blue} {pos:>3}/{len:<3} {elapsed:>4}  {msg}",
+    ) {
         bar.set_style(style);
     }
     bar.set_prefix(name.to_string());
@@ -144,7 +141,8 @@ fn certify(place: &Workplace) -> Result<(), DemoError> {
     let authority = place.root.join("authority").display().to_string();
     let keys = place.root.join("coordinator-keys").display().to_string();
     let log = place.log("ca");
-    Process::start(&["coordinator", "ca", "create", "--ca", &authority], &log, false)?.finish(60)?;
+    Process::start(&["coordinator", "ca", "create", "--ca", &authority], &log, false)?
+        .finish(60)?;
     Process::start(
         &["coordinator", "ca", "coordinator", "--ca", &authority, "--keys", &keys],
         &log,
@@ -160,13 +158,8 @@ fn ingest(place: &Workplace, setting: &Setting, bar: &ProgressBar) -> Result<(),
     for (done, store) in place.stores.iter().enumerate() {
         bar.set_message("stores read their own events");
         bar.set_position(done as u64);
-        let config = place.agent_config(
-            setting,
-            store,
-            "ingest",
-            "127.0.0.1:1",
-            &store.folder.join("data"),
-        );
+        let config =
+            place.agent_config(setting, store, "ingest", "127.0.0.1:1", &store.folder.join("data"));
         let path = store.folder.join("agent.toml");
         place.write(&path, &config)?;
         let log = place.log(&format!("ingest-{}", store.agent));
@@ -198,7 +191,8 @@ fn panel(place: &Workplace, setting: &Setting, catalogue: &Catalogue) -> Result<
             what: format!("the data of {}", store.agent),
             source,
         };
-        let config = Config::load(&store.folder.join("agent.toml")).map_err(|e| read(Box::new(e)))?;
+        let config =
+            Config::load(&store.folder.join("agent.toml")).map_err(|e| read(Box::new(e)))?;
         let key = Key::read(&config.store_key_path()).map_err(|e| read(Box::new(e)))?;
         let open = Store::open(&config.data_dir, &key).map_err(|e| read(Box::new(e)))?;
         all.push((store.agent.clone(), open.persons().map_err(|e| read(Box::new(e)))?));
@@ -219,7 +213,8 @@ fn evaluate(
 ) -> Result<(), DemoError> {
     let local = Locals::of(panel, setting)?;
     let blend = |scope| panel.evaluate(scope, |one| local.blend(one, setting, scope));
-    let opponents: Vec<(Scope, Quality)> = SCOPES.into_iter().map(|scope| (scope, blend(scope))).collect();
+    let opponents: Vec<(Scope, Quality)> =
+        SCOPES.into_iter().map(|scope| (scope, blend(scope))).collect();
     for (scope, opponent) in &opponents {
         let scope = *scope;
         let store_popularity = panel.evaluate(scope, |one| local.popularity[one.store].clone());
@@ -228,7 +223,8 @@ fn evaluate(
             with_history(scores, one, setting.history_weight, scope)
         };
         let alone = panel.evaluate(scope, |one| with_ease(&local.ease[one.store], one));
-        let pooled = Ease::fit(panel.gram(None), &ease_options(setting.ease_lambda)).map_err(fitting)?;
+        let pooled =
+            Ease::fit(panel.gram(None), &ease_options(setting.ease_lambda)).map_err(fitting)?;
         results.metrics.extend([
             store_popularity.metric("popularity of own store", None, None, scope),
             alone.metric("store alone, EASE", None, None, scope),
@@ -278,7 +274,9 @@ impl Locals {
             })
             .collect();
         let ease = stores
-            .map(|store| Ease::fit(panel.gram(Some(store)), &ease_options(setting.local_ease_lambda)))
+            .map(|store| {
+                Ease::fit(panel.gram(Some(store)), &ease_options(setting.local_ease_lambda))
+            })
             .collect::<Result<_, _>>()
             .map_err(fitting)?;
         Ok(Self { popularity, ease })

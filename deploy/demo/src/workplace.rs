@@ -54,7 +54,9 @@ pub enum DemoError {
         log: PathBuf,
     },
     /// A federation does not come to its end.
-    #[error("federation {federation} did not finish within {seconds} s; its logs are in the work folder")]
+    #[error(
+        "federation {federation} did not finish within {seconds} s; its logs are in the work folder"
+    )]
     Stalled {
         /// The federation.
         federation: String,
@@ -121,7 +123,8 @@ impl Workplace {
             fs::remove_dir_all(root).map_err(file("clear", root))?;
         }
         fs::create_dir_all(root.join("logs")).map_err(file("create", root))?;
-        fs::write(root.join(MARK), "made by the demo; may be deleted\n").map_err(file("write", root))?;
+        fs::write(root.join(MARK), "made by the demo; may be deleted\n")
+            .map_err(file("write", root))?;
         let root = root.canonicalize().map_err(file("find", root))?;
         let stores: Vec<StorePlace> = numbers
             .into_iter()

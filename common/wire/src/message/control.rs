@@ -43,11 +43,7 @@ impl TryFrom<String> for Reason {
     type Error = ReasonTooLong;
 
     fn try_from(text: String) -> Result<Self, ReasonTooLong> {
-        if text.len() > REASON_BYTES_MAX {
-            Err(ReasonTooLong)
-        } else {
-            Ok(Self(text))
-        }
+        if text.len() > REASON_BYTES_MAX { Err(ReasonTooLong) } else { Ok(Self(text)) }
     }
 }
 
