@@ -2,10 +2,10 @@
 
 use std::{io::Write as _, sync::Mutex};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Something that happened, in the order in which it happened.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
     /// The coordinator listens.

@@ -10,9 +10,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use chorale_coordinator::events::Event;
 use chorale_task::Model;
 use indicatif::ProgressBar;
-use serde::Deserialize;
 
 use crate::{
     results::{LedgerSummary, RoundCost},
@@ -46,44 +46,6 @@ pub struct Outcome {
     pub ledger: LedgerSummary,
     /// The ledger file.
     pub ledger_path: PathBuf,
-}
-
-/// What the coordinator reports, as far as the demo needs it.
-#[derive(Debug, Deserialize)]
-#[serde(tag = "event", rename_all = "kebab-case")]
-enum Event {
-    Listening {},
-    Agents {
-        connected: u32,
-        expected: u32,
-    },
-    Epoch {},
-    RoundOpen {
-        round: u64,
-        of: u64,
-        plan: String,
-    },
-    Cohort {
-        round: u64,
-    },
-    Refused {
-        agent: String,
-        reason: String,
-    },
-    Round {
-        round: u64,
-        plan: String,
-        survivors: u32,
-        cohort: u32,
-        model: String,
-        bytes_received: u64,
-        bytes_sent: u64,
-        seconds: f64,
-    },
-    Aborted {
-        reason: String,
-    },
-    Finished {},
 }
 
 /// A federation about to run.
@@ -238,7 +200,9 @@ impl Federation<'_> {
                     bar.set_message(format!("{plan}: round {round} of {of}"));
                 }
                 // The cohort is fixed and masked vectors are being made: the worst moment to go.
-                Event::Cohort { round } if self.kill_one && round == last && killed.is_none() => {
+                Event::Cohort { round, .. }
+                    if self.kill_one && round == last && killed.is_none() =>
+                {
                     if let Some((name, mut agent)) = agents.pop_last() {
                         agent.kill();
                         killed = Some(round);
@@ -274,15 +238,15 @@ impl Federation<'_> {
                         cohort,
                     });
                 }
-                Event::Refused { agent, reason } => {
+                Event::Refused { agent, reason, .. } => {
                     bar.println(format!("  {agent} refuses: {reason}"))
                 }
-                Event::Aborted { reason } => {
+                Event::Aborted { reason, .. } => {
                     bar.println(format!("  a round was aborted: {reason}"))
                 }
-                Event::Finished {} => done = true,
-                Event::Listening {}
-                | Event::Epoch {}
+                Event::Finished { .. } => done = true,
+                Event::Listening { .. }
+                | Event::Epoch { .. }
                 | Event::Agents { .. }
                 | Event::Cohort { .. } => {}
             }

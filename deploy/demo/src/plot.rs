@@ -199,10 +199,9 @@ pub fn lines(title: &str, x_unit: &str, y_unit: &str, lines: &[Line]) -> String 
     }
     let _ = write!(
         svg,
-        r#"<text class="unit" x="{left}" y="{:.1}">{}</text><text class="unit" x="{left}" y="{:.1}">{}</text></svg>"#,
+        r#"<text class="unit" x="{left}" y="{:.1}">{}, vertical: {}</text></svg>"#,
         height - 8.0,
         escape(x_unit),
-        top - 8.0,
         escape(y_unit)
     );
     svg
