@@ -214,8 +214,12 @@ fn plan_check(path: &Path, json: bool) -> Result<(), AnyError> {
 }
 
 fn ledger_verify(file: &Path, expect: Expect, json: bool) -> Result<(), AnyError> {
-    let content = std::fs::read(file)
-        .map_err(|error| format!("cannot read the ledger {}: {error}", file.display()))?;
+    let content = std::fs::read(file).map_err(|error| {
+        format!(
+            "cannot read the ledger {} ({error}): check the path and its permissions",
+            file.display()
+        )
+    })?;
     let report = chorale_ledger::verify_with(&content, &expect)?;
     if json { say(&serde_json::to_string_pretty(&report)?) } else { say(&report.to_string()) }
 }
