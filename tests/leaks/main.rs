@@ -47,6 +47,23 @@ async fn nothing_but_masked_vectors_leaves_with_noise() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_model_swapped_after_ready_gets_no_vector() {
+    let federation = federation().await;
+    let catalogue = fs::read(federation.root().join("catalogue.csv")).unwrap();
+    let catalogue = chorale_task::Catalogue::read_csv(&catalogue).unwrap();
+    let other = chorale_task::Model::for_catalogue(&catalogue).unwrap();
+    let other = other.with_note("for", "one agent only").unwrap();
+    let sigma_squared = Rational::from_integer(1u64 << 34);
+    let noise = Mechanism::DiscreteGaussian { sigma_squared };
+    let (recording, summaries) =
+        recorder::record_with_swapped_model(&federation, noise, &other).await;
+    assert!(recording.vectors.is_empty(), "{} vectors left", recording.vectors.len());
+    for summary in summaries {
+        assert_eq!((summary.completed, summary.refused), (0, 1));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agents_data_holds_no_raw_id() {
     let federation = federation().await;
     for number in 0..AGENTS {

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use chorale_client_agent::run::Summary;
 use chorale_plan::{CohortRule, Mechanism, Parameters, Plan, RoundSpec, TaskSpec};
 use chorale_round::coordinator::{Action, CoordinatorConfig, Machine, Timeouts};
 use chorale_secagg::{Modulus, packing};
@@ -59,6 +60,26 @@ impl Vector {
 
 /// Runs one popularity round of a federation with all its agents and records it.
 pub(crate) async fn record(federation: &Federation, mechanism: Mechanism) -> Recording {
+    let (recording, summaries) = run(federation, mechanism, None).await;
+    assert!(summaries.iter().all(|summary| summary.completed == 1));
+    recording
+}
+
+/// The same with a malicious coordinator: when an agent has said READY for the spec's model, it
+/// is sent `other`, and only then the cohort.
+pub(crate) async fn record_with_swapped_model(
+    federation: &Federation,
+    mechanism: Mechanism,
+    other: &Model,
+) -> (Recording, Vec<Summary>) {
+    run(federation, mechanism, Some(other)).await
+}
+
+async fn run(
+    federation: &Federation,
+    mechanism: Mechanism,
+    other: Option<&Model>,
+) -> (Recording, Vec<Summary>) {
     let keys = CoordinatorKeys::open(&federation.root().join("coordinator-keys")).unwrap();
     let (credentials, authority) = keys.credentials(now_s()).unwrap();
     let local: SocketAddr = "127.0.0.1:0".parse().unwrap();
@@ -69,11 +90,13 @@ pub(crate) async fn record(federation: &Federation, mechanism: Mechanism) -> Rec
     let relay = tokio::spawn(relay_udp(relay, server.local_address().unwrap(), Arc::clone(&udp)));
     let agents = federation.start_agents(0..federation.setup.agents);
     let mut recorder = Recorder::new(federation, mechanism, server, &keys, authority);
+    recorder.other = other.map(|model| (model.digest().unwrap(), model.encode().unwrap().into()));
     let all = async {
         while agents.iter().any(|agent| agent.is_running()) {
             tokio::select! {
                 event = events.recv() => recorder.on_event(event.unwrap()),
                 () = tokio::time::sleep(Duration::from_millis(50)) => {
+                    recorder.let_go();
                     let actions = recorder.machine.tick(now_ms());
                     recorder.carry_out(actions);
                 }
@@ -81,13 +104,17 @@ pub(crate) async fn record(federation: &Federation, mechanism: Mechanism) -> Rec
         }
     };
     tokio::time::timeout(WATCHDOG, all).await.expect("the round hangs");
+    let mut summaries = Vec::new();
     for agent in agents {
-        assert_eq!(agent.finish().await.completed, 1);
+        summaries.push(agent.finish().await);
     }
     relay.abort();
     let udp = std::mem::take(&mut *udp.lock().unwrap());
-    Recording { udp, ..recorder.recording }
+    (Recording { udp, ..recorder.recording }, summaries)
 }
+
+/// How long a READY is held back while the swapped model travels.
+const HELD_MS: u64 = 500;
 
 struct Recorder {
     agents: usize,
@@ -96,6 +123,10 @@ struct Recorder {
     model: Model,
     spec: RoundSpec,
     bits: u8,
+    /// The model to swap in after READY, with its digest.
+    other: Option<(Digest, Arc<Vec<u8>>)>,
+    /// READY messages that are held back, and since when.
+    held: Vec<(AgentId, ToCoordinator, u64)>,
     recording: Recording,
 }
 
@@ -156,7 +187,29 @@ impl Recorder {
             udp: Vec::new(),
             totals: Vec::new(),
         };
-        Self { agents: agents as usize, machine, server, model, spec, bits, recording }
+        Self {
+            agents: agents as usize,
+            machine,
+            server,
+            model,
+            spec,
+            bits,
+            other: None,
+            held: Vec::new(),
+            recording,
+        }
+    }
+
+    /// Handles what was held back long enough.
+    fn let_go(&mut self) {
+        let now = now_ms();
+        let all_here = self.held.len() == self.agents;
+        if all_here && self.held.iter().all(|(_, _, since)| now >= since + HELD_MS) {
+            for (agent, message, _) in std::mem::take(&mut self.held) {
+                let actions = self.machine.handle(&agent, message, now);
+                self.carry_out(actions);
+            }
+        }
     }
 
     fn on_event(&mut self, event: ServerEvent) {
@@ -167,6 +220,14 @@ impl Recorder {
                 Vec::new()
             }
             ServerEvent::Disconnected { agent, .. } => self.machine.disconnected(&agent, now),
+            ServerEvent::Control { agent, message: message @ ToCoordinator::Ready(_), .. }
+                if self.other.is_some() =>
+            {
+                let other = self.other.as_ref().map(|(_, bytes)| Arc::clone(bytes)).unwrap();
+                self.server.send_model(&agent, other).unwrap();
+                self.held.push((agent, message, now));
+                Vec::new()
+            }
             ServerEvent::Control { agent, message, .. } => {
                 self.keep(&message);
                 let hello = matches!(message, ToCoordinator::Hello(_));
@@ -213,9 +274,15 @@ impl Recorder {
                     actions.extend(self.machine.finish(self.spec.model));
                     self.carry_out(actions);
                 }
+                Action::RoundAborted { .. } if self.other.is_some() => {
+                    let (digest, _) = self.other.clone().unwrap();
+                    let actions = self.machine.finish(digest);
+                    self.carry_out(actions);
+                }
                 Action::RoundAborted { reason, .. } | Action::EpochFailed { reason, .. } => {
                     panic!("{reason}")
                 }
+                Action::Refused { .. } if self.other.is_some() => {}
                 Action::Refused { reason, .. } => panic!("{reason}"),
                 Action::Fault(fault) => panic!("{fault}"),
                 Action::EpochStarted { .. } | Action::CohortFixed { .. } => {}
