@@ -20,8 +20,8 @@ pub(crate) const SIGNATURE_CONTEXT: &str = "ledger entry";
 /// What is hashed before an entry's canonical text.
 const HASH_PREFIX: &[u8] = b"chorale/1 ledger\n";
 
-/// Longest line in bytes, its end included: a release with 1,024 survivors fits.
-pub const LINE_BYTES_MAX: usize = 512 << 10;
+/// Longest line in bytes, its end included: a release with 10,000 survivors fits.
+pub const LINE_BYTES_MAX: usize = 5 << 20;
 
 /// One line as it stands in the file.
 #[derive(Serialize, Deserialize)]

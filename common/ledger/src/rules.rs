@@ -428,7 +428,7 @@ fn check_cohort(genesis: &GenesisEntry, survivors_min: u32, agents: u32) -> Resu
     let GenesisEntry { enrolled, corrupt, .. } = *genesis;
     // Keeps the rule's sums far from overflow.
     if enrolled as usize > AGENTS_MAX || survivors_min > enrolled {
-        return Err(range("enrolled, survivors_min", "at most 1,024, survivors_min not above it"));
+        return Err(range("enrolled, survivors_min", "at most 10,000, survivors_min not above it"));
     }
     if corrupt == 0 || corrupt > enrolled {
         return Err(range("corrupt", "1 to the number enrolled"));

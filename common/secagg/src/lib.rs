@@ -27,7 +27,7 @@ pub mod ticket;
 mod keystream;
 
 pub use envelope::{EnvelopeContext, EnvelopeError, HpkeSecret, RoundShares};
-pub use graph::{Graph, GraphError};
+pub use graph::{Graph, GraphError, GraphParameters, RingParameters, WindowError};
 pub use keys::{EpochSecrets, PairwiseSecret, RoundSecret, SecretScalar};
 pub use mask::{MaskError, Modulus, PairKey, SelfKey, Sign};
 pub use shamir::Share;

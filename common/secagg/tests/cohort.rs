@@ -5,7 +5,9 @@ use std::num::NonZeroUsize;
 
 use chorale_secagg::{
     MaskTicket as _, Modulus, PairwiseTicket, RoundSecret, Share, Sign, Sum, SumError,
-    TicketBinding, TicketError, graph::Graph, keys, mask, packing, shamir,
+    TicketBinding, TicketError,
+    graph::{Graph, GraphParameters},
+    keys, mask, packing, shamir,
 };
 use chorale_wire::{Digest, Epoch, RoundNumber, SessionId, Slot, SlotSet};
 use proptest::prelude::*;
@@ -38,9 +40,10 @@ impl Cohort {
     }
 
     fn ticket(&self, slot: Slot, session: SessionId) -> PairwiseTicket {
-        let graph = Graph::complete(self.secrets.len()).unwrap();
+        let parameters = GraphParameters::find(self.secrets.len(), 1, 1).unwrap();
+        let graph = Graph::new(parameters, Digest::plain(b"seed"));
         let own = &self.secrets[slot.index()];
-        let peers = graph.neighbours(slot).map(|peer| self.public(peer));
+        let peers = graph.neighbours(slot).into_iter().map(|peer| self.public(peer));
         let pairs = mask::pairwise_keys(session, &own.pairwise(), slot, peers).unwrap();
         let self_key = mask::self_key(session, own.self_seed());
         PairwiseTicket::new(self.binding, self_key, pairs).unwrap()

@@ -16,11 +16,16 @@ pub const ENROLMENT_BYTES_MAX: usize = 64 << 10;
 /// Most coordinates in one round's vector.
 pub const COORDINATES_MAX: usize = 1 << 24;
 
-/// Most agents in one roster. The complete graph serves up to [`COMPLETE_GRAPH_AGENTS_MAX`].
-pub const AGENTS_MAX: usize = 1024;
+/// Most agents in one roster. The complete graph serves up to [`COMPLETE_GRAPH_AGENTS_MAX`], the
+/// sparse graph the others.
+pub const AGENTS_MAX: usize = 10_000;
 
-/// Most agents for which every pair shares a mask; above, the sparse graph is needed.
+/// Most agents for which every pair shares a mask; above, the sparse graph is used.
 pub const COMPLETE_GRAPH_AGENTS_MAX: usize = 128;
+
+/// Most neighbours of one agent. With a third of 10,000 agents corrupt and a tenth dropping out,
+/// 306 are needed; threat models that need more than this bound have no sparse graph.
+pub const NEIGHBOURS_MAX: usize = 512;
 
 /// Most rounds whose keys one epoch prepares.
 pub const ROUNDS_PER_EPOCH_MAX: usize = 64;
