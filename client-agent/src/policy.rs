@@ -113,9 +113,9 @@ impl StorePolicy {
             return wrong("epsilon_max", "above 0 and at most 100");
         }
         let largest = Rational::new(1, 100).unwrap_or_else(Rational::zero);
-        let smallest = Rational::new(1, 10_000_000_000u64).unwrap_or_else(Rational::one);
+        let smallest = Rational::new(1, 500_000_000u64).unwrap_or_else(Rational::one);
         if file.delta < smallest || file.delta > largest {
-            return wrong("delta", "a fraction from 1/10000000000 to 1/100, such as '1/100000'");
+            return wrong("delta", "a fraction from 1/500000000 to 1/100, such as '1/100000'");
         }
         if file.corrupt_per_mille_min > 333 {
             return wrong("corrupt_per_mille_min", "0 to 333 thousandths");

@@ -6,7 +6,7 @@ use std::{
 };
 
 use chorale_dp::Rational;
-use chorale_plan::{CohortRule, Parameters};
+use chorale_plan::{CohortRule, Parameters, delta_reserved};
 use chorale_wire::FederationId;
 use serde::Deserialize;
 
@@ -228,6 +228,12 @@ impl Config {
         }
         if self.privacy.delta <= Rational::zero() || self.privacy.delta >= Rational::one() {
             return Err("privacy.delta must lie between 0 and 1".into());
+        }
+        if delta_reserved(&self.privacy.delta) >= self.privacy.delta {
+            return Err(format!(
+                "privacy.delta is {}; 2^-30 of it is set aside, so it must be larger, such as 1/100000",
+                self.privacy.delta
+            ));
         }
         if self.plans.is_empty() {
             return Err("there is no [[plan]]: nothing would run".into());

@@ -9,7 +9,8 @@ use chorale_dp::{
         sampler_delta, zcdp,
     },
 };
-use chorale_wire::PublicKey;
+use chorale_plan::graph_delta;
+use chorale_wire::{Epoch, PublicKey, limits::COMPLETE_GRAPH_AGENTS_MAX};
 use serde::{Serialize, Serializer};
 
 use crate::{
@@ -86,6 +87,8 @@ pub struct Epsilon {
     /// What the samplers' distance from the exact law adds to `delta_mechanism`, rounded up, at
     /// the larger ε.
     pub delta_samplers: f64,
+    /// What the sparse graphs of epochs with more than 128 agents can have cost, rounded up.
+    pub delta_graph: f64,
 }
 
 impl Epsilon {
@@ -95,10 +98,11 @@ impl Epsilon {
         self.zcdp.min(self.gaussian)
     }
 
-    /// Whether the samplers' part fits what GENESIS reserved of δ for it.
+    /// Whether the samplers' and the graphs' parts fit what GENESIS reserved of δ for them.
     #[must_use]
     pub fn delta_holds(&self) -> bool {
-        self.delta_mechanism + self.delta_samplers <= self.delta.next_up()
+        let elsewhere = (self.delta_samplers + self.delta_graph).next_up();
+        self.delta_mechanism + elsewhere <= self.delta.next_up()
     }
 }
 
@@ -170,6 +174,8 @@ pub enum Completeness {
 pub(crate) struct Recorder {
     entries: u64,
     rosters: Vec<usize>,
+    /// The last epoch on a sparse graph.
+    sparse_epoch: Option<Epoch>,
     rounds: Vec<(RoundLine, ReserveEntry, usize)>,
 }
 
@@ -178,7 +184,12 @@ impl Recorder {
         self.entries += 1;
         match &line.entry {
             Entry::Genesis(_) => {}
-            Entry::Roster(roster) => self.rosters.push(roster.agents.len()),
+            Entry::Roster(roster) => {
+                self.rosters.push(roster.agents.len());
+                if roster.agents.len() > COMPLETE_GRAPH_AGENTS_MAX {
+                    self.sparse_epoch = Some(roster.epoch);
+                }
+            }
             Entry::Reserve(reserve) => {
                 let round = RoundLine {
                     round: reserve.round.0,
@@ -257,6 +268,7 @@ impl Recorder {
             delta: genesis.delta.to_f64_down(),
             delta_mechanism,
             delta_samplers: 0.0,
+            delta_graph: graph_delta(self.sparse_epoch.unwrap_or(Epoch(0))).to_f64_up(),
         };
         let (Privacy::Rho(spent), Privacy::Rho(reserved)) = (state.spent(), state.reserved())
         else {
@@ -377,9 +389,10 @@ impl Report {
         writeln!(
             f,
             "δ              {:.3e} promised in all; the samplers' distance from the exact law \
-             adds {:.1e}{}",
+             adds {:.1e}, that of the sparse graphs {:.1e}{}",
             figures.delta,
             figures.delta_samplers,
+            figures.delta_graph,
             if figures.delta_holds() { "" } else { ", which GENESIS did not reserve" }
         )
     }

@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chorale_dp::{OverBudget, Rational, Rho};
-use chorale_plan::{CohortError, CohortRule, MODULUS_BITS_MAX, SHARE_SIGMA_MIN};
+use chorale_plan::{
+    CohortError, CohortRule, MODULUS_BITS_MAX, SHARE_SIGMA_MIN, SPARSE_EPOCHS_MAX, graph_delta,
+};
 use chorale_wire::{
     AgentId, Digest, Epoch, RoundNumber,
-    limits::{AGENTS_MAX, COORDINATES_MAX},
+    limits::{AGENTS_MAX, COMPLETE_GRAPH_AGENTS_MAX, COORDINATES_MAX},
 };
 
 use crate::entry::{
@@ -45,6 +47,15 @@ pub enum Violation {
         /// Which floor.
         #[source]
         source: CohortError,
+    },
+    /// Epochs on a sparse graph cost δ, and GENESIS has set aside no more of it.
+    #[error(
+        "epoch {epoch} has more than {COMPLETE_GRAPH_AGENTS_MAX} agents, and 2^-40 for each epoch \
+         number up to it exceeds delta_reserved or the largest such number, {SPARSE_EPOCHS_MAX}"
+    )]
+    SparseEpoch {
+        /// The epoch.
+        epoch: Epoch,
     },
     /// Epoch numbers only ascend.
     #[error("epoch {epoch} does not follow epoch {last}: epochs only ascend")]
@@ -267,6 +278,12 @@ impl State {
         }
         if !entry.agents.is_sorted_by(|a, b| a < b) {
             return Err(range("agents", "strictly ascending"));
+        }
+        if agents > COMPLETE_GRAPH_AGENTS_MAX
+            && (entry.epoch.0 > SPARSE_EPOCHS_MAX
+                || graph_delta(entry.epoch) > self.genesis.delta_reserved)
+        {
+            return Err(Violation::SparseEpoch { epoch: entry.epoch });
         }
         check_cohort(&self.genesis, self.genesis.survivors_min, agents as u32)
     }

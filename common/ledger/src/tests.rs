@@ -509,6 +509,38 @@ fn a_genesis_that_promises_too_much_is_not_written() {
     assert!(matches!(write(&|g| g.accountant_version = "2".into()), Violation::Accountant { .. }));
 }
 
+#[test]
+fn sparse_graphs_are_paid_from_the_reserved_delta() {
+    let begin = |delta_reserved: Rational| {
+        let wide = GenesisEntry {
+            enrolled: 150,
+            corrupt: 15,
+            survivors_min: 130,
+            delta_reserved,
+            ..genesis(Privacy::Rho(rho(1, 1)))
+        };
+        Chain::genesis(wide, &key(), 0).unwrap().0
+    };
+    let sparse = |epoch: u64, agents: u16| {
+        let agents = (0..agents).map(|i| AgentId::new(format!("store-{i:03}")).unwrap()).collect();
+        let roster = Digest::plain(&epoch.to_be_bytes());
+        Entry::Roster(RosterEntry { epoch: Epoch(epoch), roster, agents })
+    };
+    let refused = |chain: &mut Chain, entry: Entry| match chain.append(entry, &key(), 1) {
+        Err(LedgerError::Rule { source, .. }) => source,
+        other => panic!("{other:?}"),
+    };
+    let mut chain = begin(Rational::new(100, 1u64 << 40).unwrap());
+    chain.append(sparse(100, 150), &key(), 1).unwrap();
+    let above = refused(&mut chain, sparse(101, 150));
+    assert!(matches!(above, Violation::SparseEpoch { epoch: Epoch(101) }), "{above}");
+    // However much is reserved, agents join no sparse epoch above the last number.
+    let mut chain = begin(Rational::new(1, 1_000_000).unwrap());
+    let above = refused(&mut chain, sparse(1025, 150));
+    assert!(matches!(above, Violation::SparseEpoch { .. }), "{above}");
+    chain.append(sparse(1024, 150), &key(), 1).unwrap();
+}
+
 /// The example of `docs/ledger.md`, kept true.
 #[test]
 fn the_documented_example_verifies() {

@@ -1,18 +1,32 @@
 //! From a promise (ε, δ) to the cap in ρ that ledgers and agents' journals keep exactly.
 
 use chorale_dp::{Rational, Rho, accountant::gdp};
+use chorale_wire::Epoch;
 
-/// The part of δ, one in 2^20, that is set aside for what is not the mechanism itself: the
-/// samplers' distance from the exact law.
+/// Largest number of an epoch on a sparse graph. Agents refuse such rosters under higher numbers,
+/// so that nobody draws graphs until a bad one comes: every draw needs an epoch number of its own,
+/// given up or not, and numbers only rise.
+pub const SPARSE_EPOCHS_MAX: u64 = 1 << 10;
+
+/// δ of all sparse graphs that can have been drawn by the time `epoch` has one: 2^-40 for each
+/// epoch number up to it. Setups that began again, four times at most, are counted thereby.
+#[must_use]
+pub fn graph_delta(epoch: Epoch) -> Rational {
+    &Rational::from_integer(epoch.0) * &Rational::power_of_half(40)
+}
+
+/// The part of δ that is set aside for what is not the mechanism itself: one in 2^20 of it for the
+/// samplers' distance from the exact law, and [`graph_delta`] of [`SPARSE_EPOCHS_MAX`], 2^-30.
 #[must_use]
 pub fn delta_reserved(delta: &Rational) -> Rational {
-    delta / &Rational::from_integer(1u64 << 20)
+    let samplers = delta / &Rational::from_integer(1u64 << 20);
+    &samplers + &graph_delta(Epoch(SPARSE_EPOCHS_MAX))
 }
 
 /// The largest cap ρ = μ²/2 such that Gaussian releases fixed in advance, of together ρ, are
 /// (ε, δ)-DP by the exact Gaussian curve (Balle and Wang 2018), [`delta_reserved`] taken from δ.
 /// It is lowered by one part in 2^20 for what discreteness adds (`docs/privacy.md`, the bridge).
-/// Zero outside 0 < ε, 0 < δ < 1.
+/// Zero outside 0 < ε, 0 < δ < 1, and where nothing of δ is left.
 #[must_use]
 pub fn gaussian_cap(epsilon: f64, delta: &Rational) -> Rho {
     let mechanism = (delta - &delta_reserved(delta)).to_f64_down();
@@ -38,5 +52,7 @@ mod tests {
             assert!(back < epsilon && back > epsilon * 0.9999, "{epsilon}: {back}");
         }
         assert_eq!(gaussian_cap(-1.0, &delta), Rho::zero());
+        // Below the graph's own share nothing is left to promise.
+        assert_eq!(gaussian_cap(1.0, &Rational::power_of_half(30)), Rho::zero());
     }
 }

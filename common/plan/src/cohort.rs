@@ -1,5 +1,6 @@
 //! Cohort floors: how many agents must be there so that a sum hides each of them.
 
+use chorale_wire::limits::COMPLETE_GRAPH_AGENTS_MAX;
 use serde::{Deserialize, Serialize};
 
 /// The threat model of a federation and the floors that follow from it.
@@ -9,7 +10,9 @@ pub struct CohortRule {
     pub enrolled: u32,
     /// Agents assumed corrupt, A = max(1, ⌈γN⌉).
     pub corrupt: u32,
-    /// Smallest admissible number of survivors, T_min.
+    /// Smallest admissible number of survivors, T_min. Of a roster of n agents, D = n - T_min may
+    /// thus drop out: the sparse graph is made for exactly that many, so that no second number
+    /// could contradict the first.
     pub survivors_min: u32,
 }
 
@@ -35,7 +38,7 @@ pub enum CohortError {
         /// Smallest sound T_min.
         needed: u32,
     },
-    /// T_min is below the vote threshold T or the floor.
+    /// T_min is below the vote threshold T, two thirds of the roster or another floor.
     #[error(
         "survivors_min is {survivors_min}; a roster of {agents} agents needs at least {needed}"
     )]
@@ -79,7 +82,8 @@ impl CohortRule {
     }
 
     /// Shamir threshold on the complete graph, t = max(A + 1, T - 1): more than the corrupt
-    /// holders of shares.
+    /// holders of shares. On the sparse graph every agent has fewer neighbours, and the graph's
+    /// parameters name the threshold.
     #[must_use]
     pub fn share_threshold(&self, agents: u32) -> u32 {
         (self.corrupt + 1).max(self.votes_min(agents) - 1)
@@ -89,6 +93,25 @@ impl CohortRule {
     #[must_use]
     pub fn honest_min(&self) -> u32 {
         self.survivors_min - self.corrupt
+    }
+
+    /// Drop-outs D = n - T_min that a roster of `agents` withstands.
+    #[must_use]
+    pub fn dropouts(&self, agents: u32) -> u32 {
+        agents.saturating_sub(self.survivors_min)
+    }
+
+    /// Smallest admissible T_min for a roster of `agents`: A + 3, T, two thirds of the roster (no
+    /// more than a third may drop out), in federations of at least ten agents 10, and on the
+    /// complete graph one above the Shamir threshold, as a survivor needs so many others.
+    #[must_use]
+    pub fn survivors_floor(&self, agents: u32) -> u32 {
+        let fixed = if self.enrolled >= SURVIVORS_FLOOR { SURVIVORS_FLOOR } else { 0 };
+        let complete = agents as usize <= COMPLETE_GRAPH_AGENTS_MAX;
+        let shares = if complete { self.share_threshold(agents) + 1 } else { 0 };
+        [fixed, self.votes_min(agents), agents - agents / 3, shares]
+            .into_iter()
+            .fold(self.corrupt + HONEST_SURVIVORS_MIN, u32::max)
     }
 
     /// Checks the rule on its own and for a roster of `agents`.
@@ -104,8 +127,7 @@ impl CohortRule {
             let needed = corrupt + HONEST_SURVIVORS_MIN;
             return Err(CohortError::Honest { corrupt, survivors_min, needed });
         }
-        let floor = if enrolled >= SURVIVORS_FLOOR { SURVIVORS_FLOOR } else { 0 };
-        let needed = floor.max(self.votes_min(agents)).max(self.share_threshold(agents) + 1);
+        let needed = self.survivors_floor(agents);
         if survivors_min < needed {
             return Err(CohortError::Floor { survivors_min, agents, needed });
         }
@@ -141,6 +163,21 @@ mod tests {
         assert!(matches!(rule(12, 2, 4).check(12), Err(CohortError::Honest { needed: 5, .. })));
         assert!(matches!(rule(12, 2, 9).check(12), Err(CohortError::Floor { needed: 10, .. })));
         assert!(matches!(rule(12, 2, 11).check(10), Err(CohortError::Unreachable { .. })));
+    }
+
+    #[test]
+    fn no_more_than_a_third_may_drop_out() {
+        for agents in [12, 99, 128, 129, 300, 1_000, 10_000] {
+            let corrupt = CohortRule::corrupt_of(agents, 100);
+            let floor =
+                CohortRule { enrolled: agents, corrupt, survivors_min: 0 }.survivors_floor(agents);
+            let rule = |survivors_min| CohortRule { enrolled: agents, corrupt, survivors_min };
+            assert_eq!(rule(floor).check(agents), Ok(()));
+            assert!(3 * rule(floor).dropouts(agents) <= agents);
+            assert!(rule(floor - 1).check(agents).is_err(), "{agents}");
+            // T needs more than that only where more agents are corrupt.
+            assert_eq!(floor, agents.div_ceil(3).max(agents - agents / 3).max(10), "{agents}");
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ mod plan;
 mod policy;
 mod spec;
 
-pub use budget::{delta_reserved, gaussian_cap};
+pub use budget::{SPARSE_EPOCHS_MAX, delta_reserved, gaussian_cap, graph_delta};
 pub use cohort::{CohortError, CohortRule};
 pub use person::{PersonSink, PersonVector, Pseudonym, SinkError};
 pub use plan::{Mechanism, Parameter, Parameters, Plan, PlanError, TaskSpec};

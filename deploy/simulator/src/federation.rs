@@ -50,7 +50,7 @@ impl Federation {
             .map_err(broken)?;
         let corrupt = CohortRule::corrupt_of(size as u32, chorale_round::GAMMA_PER_MILLE);
         let mut rule = CohortRule { enrolled: size as u32, corrupt, survivors_min: 0 };
-        rule.survivors_min = rule.votes_min(size as u32).max(corrupt + 3);
+        rule.survivors_min = rule.survivors_floor(size as u32);
         let identities = agents
             .iter()
             .enumerate()

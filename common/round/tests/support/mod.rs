@@ -68,7 +68,7 @@ pub fn identity(index: usize, enrolled: usize) -> Arc<Identity> {
 
 pub fn rule(agents: usize) -> CohortRule {
     let mut rule = CohortRule { enrolled: agents as u32, corrupt: 1, survivors_min: 4 };
-    rule.survivors_min = rule.votes_min(agents as u32).max(4);
+    rule.survivors_min = rule.survivors_floor(agents as u32);
     rule
 }
 
