@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use chorale_plan::{Derived, RoundSpec, SpecError};
+use chorale_secagg::{Graph, WindowError, ticket::PAIRS_MIN};
 use chorale_wire::{Digest, Epoch, FederationId, RoundNumber, SessionId, Slot, SlotSet, Verified};
 
 use crate::roster::VerifiedRoster;
@@ -41,6 +42,14 @@ pub enum ContextError {
         /// N of the epoch.
         expected_enrolled: u32,
     },
+    /// The plan admits more drop-outs than the epoch's graph was made for.
+    #[error("the plan admits {given} survivors; this epoch was set up for at least {expected}")]
+    Survivors {
+        /// T_min in the plan.
+        given: u32,
+        /// T_min of the epoch.
+        expected: u32,
+    },
     /// The spec is not admissible for this roster.
     #[error("the round spec is not admissible")]
     Spec(#[from] SpecError),
@@ -68,19 +77,28 @@ pub enum SetError {
     /// Survivors who were not in the cohort.
     #[error("the survivors are not a subset of the cohort")]
     NotInCohort,
-    /// Too few neighbours of an agent survive to keep its secrets above the sharing threshold.
-    #[error("fewer than {needed} neighbours of this agent are in the set")]
+    /// Too few neighbours of an agent are in the set: its secrets could not be reconstructed, or
+    /// too few masks would hide its vector.
+    #[error("{given} neighbours of slot {slot} are in the set and {needed} are needed")]
     Neighbourhood {
-        /// Shamir threshold t.
+        /// The agent.
+        slot: Slot,
+        /// Its neighbours in the set.
+        given: usize,
+        /// Shamir threshold t, and never below [`PAIRS_MIN`].
         needed: usize,
     },
+    /// Agents that stand next to each other on the ring are missing: what remains could fall
+    /// into parts whose sums can be told apart.
+    #[error("the set does not keep the window rule")]
+    Window(#[from] WindowError),
 }
 
 /// One round as both sides see it.
 #[derive(Debug, Clone)]
 pub(crate) struct Context {
     pub(crate) roster: Arc<VerifiedRoster>,
-    pub(crate) graph_seed: Digest,
+    pub(crate) graph: Arc<Graph>,
     pub(crate) spec: Arc<RoundSpec>,
     pub(crate) spec_digest: Digest,
     pub(crate) derived: Arc<Derived>,
@@ -91,7 +109,7 @@ impl Context {
     pub(crate) fn new(
         federation: &FederationId,
         roster: Arc<VerifiedRoster>,
-        graph_seed: Digest,
+        graph: Arc<Graph>,
         spec: Verified<RoundSpec>,
     ) -> Result<Self, ContextError> {
         if spec.federation != *federation {
@@ -112,10 +130,14 @@ impl Context {
                 expected_enrolled: roster.enrolled(),
             });
         }
+        let (given, expected) = (rule.survivors_min, roster.survivors_min());
+        if given < expected {
+            return Err(ContextError::Survivors { given, expected });
+        }
         let derived = spec.derive(roster.agents() as u32)?;
         Ok(Self {
             roster,
-            graph_seed,
+            graph,
             spec_digest: spec.digest(),
             spec: Arc::new(spec.into_inner()),
             derived: Arc::new(derived),
@@ -146,12 +168,14 @@ impl Context {
         SessionId::new(
             self.roster.epoch(),
             self.round(),
-            &self.graph_seed,
+            &self.graph.seed(),
             &self.spec_digest,
             cohort,
         )
     }
 
+    /// What holds for cohorts and survivor sets alike: T_min, and the window rule over the whole
+    /// ring. Whoever is missing in the cohort is missing among the survivors.
     pub(crate) fn check_cohort(&self, cohort: &SlotSet) -> Result<(), SetError> {
         if cohort.agents() != self.roster.agents() {
             return Err(SetError::OtherRoster {
@@ -163,10 +187,32 @@ impl Context {
         if given < needed {
             return Err(SetError::TooSmall { given, needed });
         }
+        self.graph.check_window(cohort)?;
         Ok(())
     }
 
-    /// U ⊆ C, |U| >= T_min, and `own`'s surviving neighbours reach the sharing threshold.
+    /// The neighbours of `slot` in the set reach the sharing threshold, so that its secrets can
+    /// be reconstructed and the corrupt ones among them cannot do it alone.
+    pub(crate) fn check_neighbourhood(&self, set: &SlotSet, slot: Slot) -> Result<(), SetError> {
+        let given = self.neighbours_in(slot, set).count();
+        let needed = self.roster.share_threshold().max(PAIRS_MIN);
+        if given < needed {
+            return Err(SetError::Neighbourhood { slot, given, needed });
+        }
+        Ok(())
+    }
+
+    /// The neighbours of `slot` that are in `set`, in ascending order.
+    pub(crate) fn neighbours_in<'a>(
+        &self,
+        slot: Slot,
+        set: &'a SlotSet,
+    ) -> impl Iterator<Item = Slot> + use<'a> {
+        self.graph.neighbours(slot).into_iter().filter(|neighbour| set.contains(*neighbour))
+    }
+
+    /// U ⊆ C, |U| >= T_min, the window rule, and `own`'s surviving neighbours reach the sharing
+    /// threshold.
     pub(crate) fn check_survivors(
         &self,
         cohort: &SlotSet,
@@ -177,11 +223,6 @@ impl Context {
         if !survivors.is_subset(cohort) {
             return Err(SetError::NotInCohort);
         }
-        let neighbours = survivors.iter().filter(|slot| *slot != own).count();
-        let needed = self.roster.share_threshold();
-        if neighbours < needed {
-            return Err(SetError::Neighbourhood { needed });
-        }
-        Ok(())
+        self.check_neighbourhood(survivors, own)
     }
 }

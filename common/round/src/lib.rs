@@ -11,7 +11,10 @@
 //! reveals once, never both secrets of one agent. The coordinator's side ([`coordinator`]) is
 //! trusted for progress only.
 //!
-//! Not here yet: rosters above the complete graph's limit, statements that let an agent keep an
+//! Up to 128 agents everybody shares masks and secrets with everybody, above with its neighbours
+//! on a ring ([`chorale_secagg::graph`]).
+//!
+//! Not here yet: statements that let an agent keep an
 //! epoch's keys over a restart (it waits for the next epoch instead), ABORT certificates.
 
 pub mod agent;
@@ -25,5 +28,5 @@ pub use certificate::{CertificateError, VoteError};
 pub use context::{ContextError, SetError};
 pub use roster::{
     AdvertError, Entry, Expectation, GAMMA_PER_MILLE, ROSTER_AGENTS_MIN, RosterError,
-    VerifiedRoster,
+    VerifiedRoster, graph_for,
 };

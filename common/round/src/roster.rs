@@ -1,13 +1,16 @@
 //! The roster of an epoch: verified by every agent and by the coordinator with the same function.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
-use chorale_plan::CohortRule;
-use chorale_secagg::keys::{BadPublicKey, check_public};
+use chorale_plan::{CohortError, CohortRule, SPARSE_EPOCHS_MAX};
+use chorale_secagg::{
+    Graph, GraphError, GraphParameters,
+    keys::{BadPublicKey, check_public},
+};
 use chorale_wire::{
     AgentId, Digest, Epoch, FederationId, Membership, MembershipError, PublicKey, SignatureError,
     Signed, Slot,
-    limits::COMPLETE_GRAPH_AGENTS_MAX,
+    limits::AGENTS_MAX,
     message::{Advert, Roster, RoundPublicKeys},
 };
 
@@ -81,6 +84,19 @@ pub enum RosterError {
         /// Most admissible.
         max: usize,
     },
+    /// T_min does not protect the agents of this roster. The coordinator is to blame.
+    #[error("the floors of the epoch are not admissible for this roster")]
+    Floors(#[source] CohortError),
+    /// No graph withstands so many corrupt agents and drop-outs. The coordinator is to blame.
+    #[error("there is no graph for this roster")]
+    Graph(#[source] GraphError),
+    /// So many sparse graphs may have been drawn by now that one more could be a bad one by
+    /// design. The coordinator is to blame.
+    #[error("epoch {epoch} is above {SPARSE_EPOCHS_MAX}, the last one for rosters of this size")]
+    SparseEpoch {
+        /// The roster's epoch.
+        epoch: Epoch,
+    },
     /// Not in strictly ascending order of agent ids. The coordinator is to blame.
     #[error("the roster is not in ascending order of agents, each once (at {agent})")]
     Order {
@@ -121,6 +137,8 @@ pub struct VerifiedRoster {
     entries: Vec<Entry>,
     enrolled: u32,
     rounds: usize,
+    survivors_min: u32,
+    graph: GraphParameters,
 }
 
 /// What a roster is verified against.
@@ -185,8 +203,8 @@ impl VerifiedRoster {
             return Err(RosterError::Epoch { given: roster.epoch, expected: expect.epoch });
         }
         let agents = roster.adverts.len();
-        let size = |min| RosterError::Size { agents, min, max: COMPLETE_GRAPH_AGENTS_MAX };
-        if !(ROSTER_AGENTS_MIN..=COMPLETE_GRAPH_AGENTS_MAX).contains(&agents) {
+        let size = |min| RosterError::Size { agents, min, max: AGENTS_MAX };
+        if !(ROSTER_AGENTS_MIN..=AGENTS_MAX).contains(&agents) {
             return Err(size(ROSTER_AGENTS_MIN));
         }
         let mut entries: Vec<Entry> = Vec::with_capacity(agents);
@@ -201,18 +219,25 @@ impl VerifiedRoster {
             entries.push(entry);
         }
         check_uniqueness(&entries)?;
-        let verified = Self {
+        let rule = rule_of(enrolled, roster.survivors_min);
+        let needed = rule.corrupt as usize + 3;
+        if agents < needed || rule.votes_min(agents as u32) as usize > agents {
+            return Err(size(needed.max(ROSTER_AGENTS_MIN)));
+        }
+        rule.check(agents as u32).map_err(RosterError::Floors)?;
+        let graph = graph_for(&rule, agents as u32).map_err(RosterError::Graph)?;
+        if matches!(graph, GraphParameters::Ring(_)) && roster.epoch.0 > SPARSE_EPOCHS_MAX {
+            return Err(RosterError::SparseEpoch { epoch: roster.epoch });
+        }
+        Ok(Self {
             epoch: roster.epoch,
             digest: roster.digest(),
             entries,
             enrolled,
             rounds: expect.rounds,
-        };
-        let needed = verified.corrupt() as usize + 3;
-        if agents < needed || verified.votes_min() > agents {
-            return Err(size(needed.max(ROSTER_AGENTS_MIN)));
-        }
-        Ok(verified)
+            survivors_min: roster.survivors_min,
+            graph,
+        })
     }
 
     /// The epoch.
@@ -248,7 +273,7 @@ impl VerifiedRoster {
     /// Agents assumed corrupt, A.
     #[must_use]
     pub fn corrupt(&self) -> u32 {
-        CohortRule::corrupt_of(self.enrolled, GAMMA_PER_MILLE)
+        self.rule().corrupt
     }
 
     /// Vote threshold T = ⌊(n + A)/2⌋ + 1.
@@ -257,10 +282,43 @@ impl VerifiedRoster {
         self.rule().votes_min(self.agents() as u32) as usize
     }
 
-    /// Shamir threshold t = max(A + 1, T - 1) on the complete graph.
+    /// T_min of the epoch: no round may admit fewer survivors.
+    #[must_use]
+    pub fn survivors_min(&self) -> u32 {
+        self.survivors_min
+    }
+
+    /// Shamir threshold t: max(A + 1, T - 1) on the complete graph, the ring's own otherwise.
+    /// In either case above [`Self::corrupt_neighbours`].
     #[must_use]
     pub fn share_threshold(&self) -> usize {
-        self.rule().share_threshold(self.agents() as u32) as usize
+        match &self.graph {
+            GraphParameters::Complete { .. } => {
+                self.rule().share_threshold(self.agents() as u32) as usize
+            }
+            GraphParameters::Ring(ring) => ring.threshold(),
+        }
+    }
+
+    /// Most corrupt neighbours that any agent has: A on the complete graph, fewer on the ring.
+    #[must_use]
+    pub fn corrupt_neighbours(&self) -> usize {
+        match &self.graph {
+            GraphParameters::Complete { .. } => self.corrupt() as usize,
+            GraphParameters::Ring(ring) => ring.threshold_min() - 1,
+        }
+    }
+
+    /// The shape of the epoch's graph; its seed makes it one.
+    #[must_use]
+    pub fn graph_parameters(&self) -> &GraphParameters {
+        &self.graph
+    }
+
+    /// The epoch's graph under `seed`, the digest of this roster and all its nonces.
+    #[must_use]
+    pub(crate) fn graph(&self, seed: Digest) -> Arc<Graph> {
+        Arc::new(Graph::new(self.graph, seed))
     }
 
     /// All slots in order.
@@ -303,8 +361,23 @@ impl VerifiedRoster {
     }
 
     fn rule(&self) -> CohortRule {
-        CohortRule { enrolled: self.enrolled, corrupt: self.corrupt(), survivors_min: 0 }
+        rule_of(self.enrolled, self.survivors_min)
     }
+}
+
+fn rule_of(enrolled: u32, survivors_min: u32) -> CohortRule {
+    let corrupt = CohortRule::corrupt_of(enrolled, GAMMA_PER_MILLE);
+    CohortRule { enrolled, corrupt, survivors_min }
+}
+
+/// The graph that a roster of `agents` under `rule` gets. It withstands the drop-outs that T_min
+/// allows, D = n - T_min, and A is that of the rule, whatever the roster's size.
+///
+/// # Errors
+/// [`GraphError`] where no graph does; [`CohortRule::check`] comes first.
+pub fn graph_for(rule: &CohortRule, agents: u32) -> Result<GraphParameters, GraphError> {
+    let dropouts = rule.dropouts(agents) as usize;
+    GraphParameters::find(agents as usize, rule.corrupt as usize, dropouts)
 }
 
 fn check_uniqueness(entries: &[Entry]) -> Result<(), RosterError> {

@@ -380,7 +380,7 @@ fn advertised() -> (Vec<(Machine, ChaCha20Rng)>, Vec<Signed<Advert>>) {
 }
 
 fn refuse_roster(adverts: Vec<Signed<Advert>>, machine: &mut (Machine, ChaCha20Rng)) -> Fault {
-    let roster = Roster { epoch: Epoch(1), adverts };
+    let roster = Roster { epoch: Epoch(1), survivors_min: rule(SIZE).survivors_min, adverts };
     let (machine, rng) = machine;
     machine.handle(ToAgent::Roster(roster), START_MS, rng).unwrap_err()
 }
@@ -406,7 +406,7 @@ fn swapped_public_keys_in_the_roster_are_noticed() {
         Fault::Roster(agent::RosterRefused::Roster(RosterError::OwnEntry))
     ));
     // The honest roster is still accepted.
-    let roster = Roster { epoch: Epoch(1), adverts };
+    let roster = Roster { epoch: Epoch(1), survivors_min: rule(SIZE).survivors_min, adverts };
     let (machine, rng) = &mut agents[0];
     machine.handle(ToAgent::Roster(roster), START_MS, rng).unwrap();
 }
@@ -416,7 +416,11 @@ fn a_second_roster_for_an_epoch_number_is_refused() {
     let (mut agents, adverts) = advertised();
     let (machine, rng) = &mut agents[0];
     let roster = |adverts: &[Signed<Advert>]| {
-        ToAgent::Roster(Roster { epoch: Epoch(1), adverts: adverts.to_vec() })
+        ToAgent::Roster(Roster {
+            epoch: Epoch(1),
+            survivors_min: rule(SIZE).survivors_min,
+            adverts: adverts.to_vec(),
+        })
     };
     machine.handle(roster(&adverts), START_MS, rng).unwrap();
     assert!(matches!(

@@ -96,9 +96,10 @@ impl AwaitingCommit {
         if !commit.cohort.contains(*slot) {
             return Err(CommitError::NotInCohort);
         }
+        context.check_neighbourhood(&commit.cohort, *slot)?;
         let session = context.session(&commit.cohort);
-        let peers = commit.cohort.iter().filter(|peer| peer != slot);
-        let peers: Vec<(Slot, [u8; 32])> = peers
+        let peers: Vec<(Slot, [u8; 32])> = context
+            .neighbours_in(*slot, &commit.cohort)
             .filter_map(|peer| {
                 let rounds = &context.roster.entry(peer)?.rounds;
                 Some((peer, rounds.get(context.key_index())?.pairwise))

@@ -1,10 +1,10 @@
-//! SHARES: the envelopes of the other agents are opened, or complained about.
+//! SHARES: the envelopes of the neighbours are opened, or complained about.
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use chorale_secagg::{EnvelopeContext, EnvelopeError, EpochSecrets, RoundShares, envelope};
+use chorale_secagg::{EnvelopeContext, EnvelopeError, EpochSecrets, Graph, RoundShares, envelope};
 use chorale_wire::{
-    AgentId, Digest, EncodeError, SignatureError, Signed, Slot, ToCoordinator,
+    AgentId, EncodeError, SignatureError, Signed, Slot, ToCoordinator,
     message::{Complaint, ShareEnvelope},
 };
 
@@ -19,8 +19,8 @@ use crate::roster::VerifiedRoster;
 /// bad envelopes that their dealer signed lead to a complaint instead.
 #[derive(Debug, thiserror::Error)]
 pub enum SharesError {
-    /// Not exactly one envelope from each other agent, in slot order.
-    #[error("{given} envelopes arrived instead of one from each of the {expected} other agents")]
+    /// Not exactly one envelope from each neighbour, in slot order.
+    #[error("{given} envelopes arrived instead of one from each of the {expected} neighbours")]
     Count {
         /// Envelopes received.
         given: usize,
@@ -68,7 +68,7 @@ pub enum DealtOutcome {
 pub struct Dealt {
     identity: Arc<Identity>,
     roster: Arc<VerifiedRoster>,
-    graph_seed: Digest,
+    graph: Arc<Graph>,
     slot: Slot,
     secrets: EpochSecrets,
     envelopes: Vec<Signed<ShareEnvelope>>,
@@ -77,13 +77,13 @@ pub struct Dealt {
 impl Dealt {
     pub(super) fn new(
         from: RosterVoted,
-        graph_seed: Digest,
+        graph: Arc<Graph>,
         envelopes: Vec<Signed<ShareEnvelope>>,
     ) -> Self {
         Self {
             identity: from.identity,
             roster: from.roster,
-            graph_seed,
+            graph,
             slot: from.slot,
             secrets: from.secrets,
             envelopes,
@@ -102,7 +102,7 @@ impl Dealt {
         ToCoordinator::Shares(self.envelopes.clone())
     }
 
-    /// Verifies and opens the envelopes of all other agents, given in slot order.
+    /// Verifies and opens the envelopes of all neighbours, given in slot order.
     ///
     /// # Errors
     /// The state unchanged, and [`SharesError`].
@@ -115,7 +115,7 @@ impl Dealt {
                 let keys = EpochKeys::new(
                     self.identity,
                     self.roster,
-                    self.graph_seed,
+                    self.graph,
                     self.slot,
                     self.secrets,
                     received,
@@ -131,14 +131,14 @@ impl Dealt {
     }
 
     fn open_all(&self, envelopes: &[Signed<ShareEnvelope>]) -> Result<Opened, SharesError> {
-        let expected = self.roster.agents() - 1;
+        let dealers = self.graph.neighbours(self.slot);
+        let expected = dealers.len();
         if envelopes.len() != expected {
             return Err(SharesError::Count { given: envelopes.len(), expected });
         }
         let rounds = self.secrets.rounds();
         let mut received = vec![BTreeMap::new(); rounds];
-        let dealers = self.roster.slots().filter(|from| *from != self.slot);
-        for (from, signed) in dealers.zip(envelopes) {
+        for (from, signed) in dealers.into_iter().zip(envelopes) {
             let Some(dealer) = self.roster.entry(from) else {
                 continue;
             };
@@ -185,7 +185,7 @@ impl Dealt {
         EnvelopeContext {
             epoch: self.roster.epoch(),
             roster: self.roster.digest(),
-            graph_seed: self.graph_seed,
+            graph_seed: self.graph.seed(),
             from,
             to: self.slot,
             threshold: self.roster.share_threshold() as u32,

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use chorale_plan::RoundSpec;
-use chorale_secagg::{EpochSecrets, RoundSecret, RoundShares};
+use chorale_secagg::{EpochSecrets, Graph, RoundSecret, RoundShares};
 use chorale_wire::{Digest, Epoch, RoundNumber, SignatureError, SignedBytes, Slot, ToCoordinator};
 
 use super::{identity::Identity, open::RoundOpened};
@@ -56,7 +56,7 @@ impl fmt::Debug for RoundKeys {
 pub struct EpochKeys {
     identity: Arc<Identity>,
     roster: Arc<VerifiedRoster>,
-    graph_seed: Digest,
+    graph: Arc<Graph>,
     slot: Slot,
     rounds: Vec<Option<RoundKeys>>,
     last_round: Option<RoundNumber>,
@@ -66,7 +66,7 @@ impl EpochKeys {
     pub(super) fn new(
         identity: Arc<Identity>,
         roster: Arc<VerifiedRoster>,
-        graph_seed: Digest,
+        graph: Arc<Graph>,
         slot: Slot,
         mut secrets: EpochSecrets,
         received: Vec<BTreeMap<Slot, RoundShares>>,
@@ -79,7 +79,7 @@ impl EpochKeys {
                 Some(RoundKeys { secret, held })
             })
             .collect();
-        Self { identity, roster, graph_seed, slot, rounds, last_round: None }
+        Self { identity, roster, graph, slot, rounds, last_round: None }
     }
 
     /// Sets the highest round number that this agent ever opened, in whatever epoch.
@@ -102,7 +102,13 @@ impl EpochKeys {
     /// Digest of the roster and all its nonces.
     #[must_use]
     pub fn graph_seed(&self) -> Digest {
-        self.graph_seed
+        self.graph.seed()
+    }
+
+    /// Who shares masks and secrets with whom in this epoch.
+    #[must_use]
+    pub fn graph(&self) -> &Graph {
+        &self.graph
     }
 
     /// This agent's place in the roster.
@@ -134,7 +140,7 @@ impl EpochKeys {
             return Err(OpenError::Replay { given: spec.round, last });
         }
         let context =
-            Context::new(&self.identity.federation, self.roster.clone(), self.graph_seed, spec)?;
+            Context::new(&self.identity.federation, self.roster.clone(), self.graph.clone(), spec)?;
         let slot = self.rounds.get_mut(context.key_index());
         let keys = slot.and_then(Option::take).ok_or_else(|| OpenError::KeyUsed {
             key_index: context.spec.key_index,

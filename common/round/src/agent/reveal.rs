@@ -1,4 +1,4 @@
-//! REVEAL: exactly one of the two shares held for each cohort member, exactly once.
+//! REVEAL: exactly one of the two shares held for each neighbour in the cohort, exactly once.
 
 use chorale_wire::{
     Digest, EncodeError, Signed, SlotSet, ToCoordinator,
@@ -81,16 +81,17 @@ fn check(
 ) -> Result<Signed<Reveal>, RevealError> {
     let Party { identity, slot, context } = &from.party;
     check_survivor_certificate(&context.roster, from.locked.session, &from.survivors, certificate)?;
-    let subjects = from.locked.cohort.iter().filter(|subject| subject != slot);
-    let shares = subjects
-        .filter_map(|subject| {
-            let held = from.held.get(&subject)?;
+    // Shares are held of neighbours only.
+    let held = from.held.iter().filter(|(subject, _)| from.locked.cohort.contains(**subject));
+    let shares = held
+        .map(|(subject, held)| {
+            let subject = *subject;
             let (kind, share) = if from.survivors.contains(subject) {
                 (ShareKind::SelfSeed, &held.seed)
             } else {
                 (ShareKind::PairwiseKey, &held.key)
             };
-            Some(RevealedShare { subject, kind, share: share.to_bytes() })
+            RevealedShare { subject, kind, share: share.to_bytes() }
         })
         .collect();
     let reveal = Reveal { session: from.locked.session, slot: *slot, shares };

@@ -1,13 +1,13 @@
-//! ROSTER and ROSTER-QC: one vote per epoch number, then shares for everybody.
+//! ROSTER and ROSTER-QC: one vote per epoch number, then shares for every neighbour.
 
 use std::sync::Arc;
 
 use chorale_secagg::{
-    EnvelopeContext, EnvelopeError, EpochSecrets, RoundShares, envelope,
+    EnvelopeContext, EnvelopeError, EpochSecrets, Graph, RoundShares, envelope,
     shamir::{self, SplitError},
 };
 use chorale_wire::{
-    Digest, EncodeError, Signed, Slot, ToCoordinator,
+    EncodeError, Signed, Slot, ToCoordinator,
     message::{Roster, RosterCertificate, RosterVote, ShareEnvelope},
 };
 use rand_core::CryptoRng;
@@ -114,7 +114,7 @@ impl RosterVoted {
     }
 
     /// Verifies that all agents voted for this very roster, and deals the shares of every round's
-    /// two secrets: one sealed and signed envelope for each other agent.
+    /// two secrets: one sealed and signed envelope for each neighbour.
     ///
     /// # Errors
     /// The state unchanged, and [`DealError`].
@@ -128,9 +128,10 @@ impl RosterVoted {
             Ok(seed) => seed,
             Err(error) => return Err(Kept::new(self, error)),
         };
-        match self.deal(seed, rng) {
+        let graph = self.roster.graph(seed);
+        match self.deal(&graph, rng) {
             Ok(envelopes) => {
-                let state = Dealt::new(self, seed, envelopes);
+                let state = Dealt::new(self, graph, envelopes);
                 let answer = state.answer();
                 Ok((state, answer))
             }
@@ -140,10 +141,10 @@ impl RosterVoted {
 
     fn deal<R: CryptoRng + ?Sized>(
         &self,
-        seed: Digest,
+        graph: &Graph,
         rng: &mut R,
     ) -> Result<Vec<Signed<ShareEnvelope>>, DealError> {
-        let receivers: Vec<Slot> = self.roster.slots().filter(|to| *to != self.slot).collect();
+        let receivers = graph.neighbours(self.slot);
         let points: Vec<u64> = receivers.iter().map(|to| to.share_point()).collect();
         let threshold = self.roster.share_threshold();
         let mut by_receiver: Vec<Vec<RoundShares>> = vec![Vec::new(); receivers.len()];
@@ -166,7 +167,7 @@ impl RosterVoted {
             let context = EnvelopeContext {
                 epoch: self.roster.epoch(),
                 roster: self.roster.digest(),
-                graph_seed: seed,
+                graph_seed: graph.seed(),
                 from: self.slot,
                 to,
                 threshold: threshold as u32,
@@ -176,7 +177,7 @@ impl RosterVoted {
             let message = ShareEnvelope {
                 epoch: context.epoch,
                 roster: context.roster,
-                graph_seed: seed,
+                graph_seed: context.graph_seed,
                 from: self.slot,
                 to,
                 encapsulated,

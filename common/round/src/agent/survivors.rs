@@ -82,7 +82,7 @@ impl SurvivorVoted {
     }
 
     /// Verifies at least T votes for exactly this agent's survivor set, and reveals one share for
-    /// each other cohort member: of the self seed of a survivor, of the pairwise key of one that
+    /// each neighbour in the cohort: of the self seed of a survivor, of the pairwise key of one that
     /// dropped out. All other shares of the round are wiped.
     ///
     /// # Errors

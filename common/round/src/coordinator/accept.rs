@@ -5,8 +5,9 @@ use std::{
     sync::Arc,
 };
 
+use chorale_secagg::Graph;
 use chorale_wire::{
-    AgentId, Digest, Signed, Slot, ToAgent,
+    AgentId, Signed, Slot, ToAgent,
     message::{Complaint, ShareEnvelope},
 };
 
@@ -20,7 +21,7 @@ use crate::roster::VerifiedRoster;
 pub(super) struct Accepting {
     setup: Setup,
     pub(super) roster: Arc<VerifiedRoster>,
-    seed: Digest,
+    graph: Arc<Graph>,
     /// By recipient, in order of dealers.
     inboxes: Vec<Vec<Signed<ShareEnvelope>>>,
     accepted: BTreeSet<Slot>,
@@ -35,15 +36,14 @@ impl Accepting {
     pub(super) fn open(
         setup: Setup,
         roster: Arc<VerifiedRoster>,
-        seed: Digest,
+        graph: Arc<Graph>,
         dealt: BTreeMap<Slot, Vec<Signed<ShareEnvelope>>>,
         desk: &mut Desk,
         now_ms: u64,
     ) -> Self {
-        let mut inboxes = vec![Vec::with_capacity(roster.agents()); roster.agents()];
+        let mut inboxes = vec![Vec::new(); roster.agents()];
         for (dealer, envelopes) in dealt {
-            let recipients = roster.slots().filter(|to| *to != dealer);
-            for (to, envelope) in recipients.zip(envelopes) {
+            for (to, envelope) in graph.neighbours(dealer).into_iter().zip(envelopes) {
                 inboxes[to.index()].push(envelope);
             }
         }
@@ -53,7 +53,7 @@ impl Accepting {
         Self {
             setup,
             roster,
-            seed,
+            graph,
             inboxes,
             accepted: BTreeSet::new(),
             complaints: BTreeMap::new(),
@@ -127,14 +127,14 @@ impl Accepting {
             epoch: self.roster.epoch(),
             agents: self.roster.agent_ids().cloned().collect(),
             roster: self.roster.digest(),
-            graph_seed: self.seed,
+            graph_seed: self.graph.seed(),
             excluded: self.setup.into_excluded(),
         });
-        Stage::Between(EpochState::new(self.roster, self.seed))
+        Stage::Between(EpochState::new(self.roster, self.graph))
     }
 
-    /// Who is left out of the next attempt. A dealer about whom more than A agents complain is
-    /// guilty, for one of them is honest. With fewer, nobody can tell whether dealer or complainer
+    /// Who is left out of the next attempt. A dealer about whom more agents complain than
+    /// it has corrupt neighbours is guilty, for one of them is honest. With fewer, nobody can tell whether dealer or complainer
     /// lies, so both go: every false complaint costs the liar its own place.
     fn excluded(&self) -> Vec<(AgentId, String)> {
         let mut reasons: BTreeMap<Slot, &str> = BTreeMap::new();
@@ -143,7 +143,7 @@ impl Accepting {
         } else if !self.complaints.is_empty() {
             for (dealer, complainers) in &self.complaints {
                 reasons.insert(*dealer, "dealt shares that their receivers could not open");
-                if complainers.len() <= self.roster.corrupt() as usize {
+                if complainers.len() <= self.roster.corrupt_neighbours() {
                     let disputed = complainers.iter().map(|slot| {
                         (*slot, "complained about shares; it stands word against word")
                     });

@@ -91,8 +91,12 @@ impl Advertising {
         for agent in missing {
             setup.exclude(agent, "sent no valid advert in time".to_string());
         }
-        let roster = Roster { epoch: setup.epoch, adverts: adverts.into_values().collect() };
         let rule = desk.config.rule.clone();
+        let roster = Roster {
+            epoch: setup.epoch,
+            survivors_min: rule.survivors_min,
+            adverts: adverts.into_values().collect(),
+        };
         if let Err(error) = rule.check(roster.adverts.len() as u32) {
             let agents = roster.adverts.len();
             return setup.fail(desk, format!("only {agents} agents advertised: {error}"));

@@ -134,6 +134,15 @@ impl Collecting {
             let reason = format!("{given} masked vectors arrived and {needed} are needed");
             return round.abort(AbortCause::Survivors, reason, Vec::new(), desk);
         }
+        // What the survivors will check, and beyond it that the secrets of all can be found.
+        let context = &round.context;
+        let checked = context.check_cohort(&survivors).and_then(|()| {
+            cohort.iter().try_for_each(|slot| context.check_neighbourhood(&survivors, slot))
+        });
+        if let Err(error) = checked {
+            let reason = format!("the agents that are left do not hang together: {error}");
+            return round.abort(AbortCause::Survivors, reason, Vec::new(), desk);
+        }
         let message = Survivors { session, survivors: survivors.clone() };
         let Some(signed) = desk.sign(&message) else {
             return round.abort_unencodable("SURVIVORS", desk);

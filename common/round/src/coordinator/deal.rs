@@ -1,9 +1,10 @@
-//! SHARES: every agent deals one sealed envelope to each other agent.
+//! SHARES: every agent deals one sealed envelope to each of its neighbours.
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use chorale_secagg::Graph;
 use chorale_wire::{
-    AgentId, Digest, Signed, Slot, ToAgent,
+    AgentId, Signed, Slot, ToAgent,
     message::{RosterCertificate, ShareEnvelope},
 };
 
@@ -22,7 +23,7 @@ pub(super) struct Dealing {
     setup: Setup,
     pub(super) roster: Arc<VerifiedRoster>,
     certificate: RosterCertificate,
-    seed: Digest,
+    graph: Arc<Graph>,
     /// By dealer, in order of recipients.
     dealt: BTreeMap<Slot, Vec<Signed<ShareEnvelope>>>,
     lost: Vec<Slot>,
@@ -34,7 +35,7 @@ impl Dealing {
         setup: Setup,
         roster: Arc<VerifiedRoster>,
         certificate: RosterCertificate,
-        seed: Digest,
+        graph: Arc<Graph>,
         desk: &mut Desk,
         now_ms: u64,
     ) -> Self {
@@ -45,7 +46,7 @@ impl Dealing {
             setup,
             roster,
             certificate,
-            seed,
+            graph,
             dealt: BTreeMap::new(),
             lost: Vec::new(),
             deadline_ms: now_ms.saturating_add(desk.config.timeouts.shares_ms),
@@ -68,11 +69,11 @@ impl Dealing {
 
     fn check(&self, slot: Slot, envelopes: &[Signed<ShareEnvelope>]) -> Result<(), EnvelopesError> {
         let dealer = self.roster.entry(slot).ok_or(EnvelopesError::Elsewhere)?;
-        if envelopes.len() + 1 != self.roster.agents() {
+        let recipients = self.graph.neighbours(slot);
+        if envelopes.len() != recipients.len() {
             return Err(EnvelopesError::Recipients);
         }
-        let recipients = self.roster.slots().filter(|to| *to != slot);
-        for (to, signed) in recipients.zip(envelopes) {
+        for (to, signed) in recipients.into_iter().zip(envelopes) {
             let envelope = signed.verify(&dealer.identity).map_err(EnvelopesError::Signature)?;
             if envelope.to != to {
                 return Err(EnvelopesError::Recipients);
@@ -80,7 +81,7 @@ impl Dealing {
             if envelope.from != slot
                 || envelope.epoch != self.roster.epoch()
                 || envelope.roster != self.roster.digest()
-                || envelope.graph_seed != self.seed
+                || envelope.graph_seed != self.graph.seed()
             {
                 return Err(EnvelopesError::Elsewhere);
             }
@@ -125,7 +126,7 @@ impl Dealing {
         Stage::Accepting(Accepting::open(
             self.setup,
             self.roster,
-            self.seed,
+            self.graph,
             self.dealt,
             desk,
             now_ms,

@@ -1,5 +1,6 @@
 //! What can be wrong with an agent's message, and with a driver's request.
 
+use chorale_secagg::GraphError;
 use chorale_wire::{AgentId, EncodeError, Epoch, RoundNumber, SignatureError};
 
 use super::contribution::ContributionError;
@@ -97,8 +98,8 @@ pub enum FaultKind {
 /// What is wrong with a dealer's envelopes.
 #[derive(Debug, thiserror::Error)]
 pub enum EnvelopesError {
-    /// Not exactly one for each other agent, in slot order.
-    #[error("there must be one envelope for each other agent, in slot order")]
+    /// Not exactly one for each neighbour, in slot order.
+    #[error("there must be one envelope for each neighbour, in slot order")]
     Recipients,
     /// Not signed by the dealer.
     #[error("an envelope is not signed by its dealer")]
@@ -111,8 +112,8 @@ pub enum EnvelopesError {
 /// What is wrong with revealed shares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RevealError {
-    /// Not exactly one share for each other agent of the cohort, in slot order.
-    #[error("there must be one share for each other agent of the cohort, in slot order")]
+    /// Not exactly one share for each neighbour in the cohort, in slot order.
+    #[error("there must be one share for each neighbour in the cohort, in slot order")]
     Subjects,
     /// A share is no scalar.
     #[error("a share is not the canonical encoding of a scalar")]
@@ -144,6 +145,22 @@ pub enum OpenEpochError {
         agents: usize,
         /// Which floor is violated.
         reason: String,
+    },
+    /// No graph withstands what the cohort rule assumes.
+    #[error("there is no graph for this epoch")]
+    Graph(#[source] GraphError),
+    /// The keys of so many rounds of so many agents do not fit into one roster message.
+    #[error(
+        "a roster of {agents} agents has room for the keys of {rounds_max} rounds, not {rounds}: \
+         open the epoch with fewer rounds"
+    )]
+    TooLong {
+        /// Agents asked for.
+        agents: usize,
+        /// Rounds asked for.
+        rounds: u16,
+        /// Most rounds that fit.
+        rounds_max: usize,
     },
     /// All epoch numbers are used up.
     #[error("no epoch number is left")]

@@ -89,7 +89,12 @@ impl Gathering {
     pub(super) fn close(self, desk: &mut Desk, now_ms: u64) -> Stage {
         let Self { round, ready, .. } = self;
         let cohort = SlotSet::from_slots(round.context.roster.agents(), ready);
-        if let Err(error) = round.context.check_cohort(&cohort) {
+        // What the agents will check, so that none of them has to refuse.
+        let context = &round.context;
+        let checked = context.check_cohort(&cohort).and_then(|()| {
+            cohort.iter().try_for_each(|slot| context.check_neighbourhood(&cohort, slot))
+        });
+        if let Err(error) = checked {
             let reason = format!("the cohort is too small: {error}");
             return round.abort(AbortCause::Cohort, reason, Vec::new(), desk);
         }

@@ -2,8 +2,9 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use chorale_secagg::Graph;
 use chorale_wire::{
-    AgentId, Digest, PublicKey, Signed, Slot, ToAgent,
+    AgentId, PublicKey, Signed, Slot, ToAgent,
     message::{Abort, AbortCause, Reason, Refusal},
 };
 
@@ -14,7 +15,7 @@ use crate::{context::Context, roster::VerifiedRoster};
 #[derive(Debug)]
 pub(super) struct EpochState {
     pub(super) roster: Arc<VerifiedRoster>,
-    pub(super) seed: Digest,
+    pub(super) graph: Arc<Graph>,
     pub(super) next_key: usize,
     /// Agents that restarted and thus lost their keys.
     pub(super) lost: BTreeSet<Slot>,
@@ -23,8 +24,8 @@ pub(super) struct EpochState {
 }
 
 impl EpochState {
-    pub(super) fn new(roster: Arc<VerifiedRoster>, seed: Digest) -> Self {
-        Self { roster, seed, next_key: 0, lost: BTreeSet::new(), last_end: None }
+    pub(super) fn new(roster: Arc<VerifiedRoster>, graph: Arc<Graph>) -> Self {
+        Self { roster, graph, next_key: 0, lost: BTreeSet::new(), last_end: None }
     }
 }
 

@@ -6,7 +6,7 @@ use chorale_plan::RoundSpec;
 use chorale_wire::{
     AgentId, Digest, RoundNumber, Signed, ToAgent, ToCoordinator,
     limits::ROUNDS_PER_EPOCH_MAX,
-    message::{AbortCause, Hello, MaskedHeader, Reason},
+    message::{AbortCause, Hello, MaskedHeader, Reason, Roster},
 };
 
 use super::{
@@ -20,7 +20,10 @@ use super::{
     setup::Setup,
     stage::Stage,
 };
-use crate::{context::Context, roster::VerifiedRoster};
+use crate::{
+    context::Context,
+    roster::{VerifiedRoster, graph_for},
+};
 
 /// The coordinator's side of the protocol. See [`super`] for the call order.
 #[derive(Debug)]
@@ -137,6 +140,11 @@ impl Machine {
             agents: agents.len(),
             reason: error.to_string(),
         })?;
+        graph_for(rule, agents.len() as u32).map_err(OpenEpochError::Graph)?;
+        let rounds_max = Roster::rounds_max(agents.len());
+        if usize::from(rounds) > rounds_max {
+            return Err(OpenEpochError::TooLong { agents: agents.len(), rounds, rounds_max });
+        }
         self.void_epoch("a new epoch begins");
         self.stage = Setup::begin(agents, rounds, &mut self.desk, now_ms);
         Ok(self.advance(now_ms))
@@ -177,7 +185,8 @@ impl Machine {
         let signed = Signed::sign(spec, key)?;
         let verified = signed.verify(&key.public())?;
         let federation = &self.desk.config.federation;
-        let context = Context::new(federation, epoch.roster.clone(), epoch.seed, verified)?;
+        let context =
+            Context::new(federation, epoch.roster.clone(), epoch.graph.clone(), verified)?;
         self.desk.last_round = spec.round;
         if let Stage::Between(mut epoch) = std::mem::replace(&mut self.stage, Stage::Idle) {
             epoch.next_key += 1;

@@ -1,4 +1,4 @@
-//! REVEAL: the survivors give up one share of one secret of each cohort member.
+//! REVEAL: the survivors give up one share of one secret of each neighbour in the cohort.
 
 use std::collections::BTreeMap;
 
@@ -78,14 +78,14 @@ impl Revealing {
         Ok(())
     }
 
-    /// One share for each other cohort member, of the secret that its fate opens.
+    /// One share for each neighbour in the cohort, of the secret that its fate opens.
     fn check(
         &self,
         holder: Slot,
         shares: &[RevealedShare],
     ) -> Result<BTreeMap<Slot, Share>, RevealError> {
         let subjects: Vec<Slot> =
-            self.masked.cohort.iter().filter(|slot| *slot != holder).collect();
+            self.round.context.neighbours_in(holder, &self.masked.cohort).collect();
         let given: Vec<Slot> = shares.iter().map(|share| share.subject).collect();
         if subjects != given {
             return Err(RevealError::Subjects);

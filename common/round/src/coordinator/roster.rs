@@ -104,7 +104,8 @@ impl RosterVoting {
             RosterCertificate { epoch: roster.epoch(), votes: votes.into_values().collect() };
         match check_roster_certificate(&roster, &desk.config.federation, &certificate) {
             Ok(seed) => {
-                Stage::Dealing(Dealing::open(setup, roster, certificate, seed, desk, now_ms))
+                let graph = roster.graph(seed);
+                Stage::Dealing(Dealing::open(setup, roster, certificate, graph, desk, now_ms))
             }
             Err(error) => setup.fail(desk, error.to_string()),
         }

@@ -66,6 +66,7 @@ pub(super) fn unmask(
     mut sum: Sum,
 ) -> Result<Unmasked, UnmaskError> {
     let mut solver = Solver {
+        context,
         reveals,
         threshold: context.roster.share_threshold(),
         mismatches: Vec::new(),
@@ -75,8 +76,6 @@ pub(super) fn unmask(
         let entry = context.roster.entry(slot);
         entry.and_then(|entry| entry.rounds.get(context.key_index()))
     };
-    let survivor_keys: Vec<(Slot, [u8; 32])> =
-        survivors.iter().filter_map(|slot| Some((slot, public(slot)?.pairwise))).collect();
     for subject in cohort.iter() {
         let keys = public(subject).ok_or(UnmaskError::Inconsistent { subject })?;
         if survivors.contains(subject) {
@@ -84,7 +83,9 @@ pub(super) fn unmask(
             sum.subtract_self(session, &seed);
         } else {
             let secret = solver.pairwise(subject, keys)?;
-            sum.cancel_dropped(session, &secret, subject, survivor_keys.iter().copied())
+            let joined = context.neighbours_in(subject, survivors);
+            let joined = joined.filter_map(|slot| Some((slot, public(slot)?.pairwise)));
+            sum.cancel_dropped(session, &secret, subject, joined)
                 .map_err(|source| UnmaskError::Keys { subject, source })?;
         }
     }
@@ -92,6 +93,7 @@ pub(super) fn unmask(
 }
 
 struct Solver<'a> {
+    context: &'a Context,
     reveals: &'a BTreeMap<Slot, BTreeMap<Slot, Share>>,
     threshold: usize,
     mismatches: Vec<(Slot, Slot)>,
@@ -115,10 +117,10 @@ impl Solver<'_> {
         subject: Slot,
         fits: impl Fn(&SecretScalar) -> bool,
     ) -> Result<SecretScalar, UnmaskError> {
-        let mut shares: Vec<(Slot, Share)> = self
-            .reveals
-            .iter()
-            .filter_map(|(holder, shares)| Some((*holder, shares.get(&subject)?.clone())))
+        // Only its neighbours hold shares of an agent's secrets.
+        let holders = self.context.graph.neighbours(subject).into_iter();
+        let mut shares: Vec<(Slot, Share)> = holders
+            .filter_map(|holder| Some((holder, self.reveals.get(&holder)?.get(&subject)?.clone())))
             .collect();
         shares.sort_by_key(|(holder, _)| (self.suspects.contains(holder), *holder));
         if shares.len() < self.threshold {

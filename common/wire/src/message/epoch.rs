@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     AgentId, Digest, Epoch, FederationId, Signed, Slot,
-    limits::{CONTROL_BYTES_MAX, ROUNDS_PER_EPOCH_MAX},
+    limits::{AGENTS_MAX, CONTROL_BYTES_MAX, NEIGHBOURS_MAX, ROUNDS_PER_EPOCH_MAX},
     membership::Membership,
     sign::Message,
 };
@@ -64,18 +64,49 @@ impl Message for Advert {
 pub struct Roster {
     /// The epoch.
     pub epoch: Epoch,
+    /// T_min of the epoch's rounds: the sparse graph withstands as many drop-outs as it allows.
+    /// No round of the epoch may allow more.
+    pub survivors_min: u32,
     /// The signed adverts.
     pub adverts: Vec<Signed<Advert>>,
 }
 
+/// Longest signed advert without its round keys, in bytes, with room to spare.
+const ADVERT_FIXED_BYTES_MAX: usize = 704;
+
+/// Bytes of one round's keys in an advert.
+const ROUND_KEYS_BYTES: usize = 64;
+
+/// Longest encoding of what stands around the adverts of a roster, in bytes.
+const ROSTER_FIXED_BYTES_MAX: usize = 64;
+
+/// Longest encoding of what a signature and a length add to a payload, in bytes.
+const SIGNED_BYTES: usize = 72;
+
 impl Roster {
+    /// Rounds whose keys fit into the roster message of `agents` agents, at most
+    /// [`ROUNDS_PER_EPOCH_MAX`], whatever their names: 64 up to 3,495 agents, 41 for 5,000, 15
+    /// for 10,000. Zero above that.
+    #[must_use]
+    pub const fn rounds_max(agents: usize) -> usize {
+        if agents > AGENTS_MAX {
+            return 0;
+        }
+        let agents = if agents == 0 { 1 } else { agents };
+        let advert = (CONTROL_BYTES_MAX - ROSTER_FIXED_BYTES_MAX) / agents;
+        let rounds = advert.saturating_sub(ADVERT_FIXED_BYTES_MAX) / ROUND_KEYS_BYTES;
+        if rounds > ROUNDS_PER_EPOCH_MAX { ROUNDS_PER_EPOCH_MAX } else { rounds }
+    }
+
     /// Digest that votes, envelopes and sessions bind.
     #[must_use]
     pub fn digest(&self) -> Digest {
         let adverts: Vec<Digest> = self.adverts.iter().map(Signed::payload_digest).collect();
-        let mut parts: Vec<&[u8]> = Vec::with_capacity(adverts.len() + 1);
+        let mut parts: Vec<&[u8]> = Vec::with_capacity(adverts.len() + 2);
         let epoch = self.epoch.0.to_be_bytes();
+        let survivors_min = self.survivors_min.to_be_bytes();
         parts.push(&epoch);
+        parts.push(&survivors_min);
         parts.extend(adverts.iter().map(|digest| digest.as_bytes().as_slice()));
         Digest::of("chorale/1 roster", &parts)
     }
@@ -155,4 +186,59 @@ impl Message for Complaint {
     const BYTES_MAX: usize = 2 * ShareEnvelope::BYTES_MAX;
 }
 
-const _: () = assert!(Advert::BYTES_MAX < CONTROL_BYTES_MAX);
+// Everything else about an epoch fits at every size.
+const _: () = assert!(Roster::rounds_max(AGENTS_MAX) >= 1);
+const _: () = assert!(AGENTS_MAX * (RosterVote::BYTES_MAX + SIGNED_BYTES) < CONTROL_BYTES_MAX);
+const _: () =
+    assert!(NEIGHBOURS_MAX * (ShareEnvelope::BYTES_MAX + SIGNED_BYTES) < CONTROL_BYTES_MAX);
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::{PublicKey, SecretKey, codec};
+
+    /// An advert with names and numbers as long as they get.
+    fn longest(rounds: usize) -> Signed<Advert> {
+        let key = SecretKey::from_seed(&[1; 32]);
+        let agent = AgentId::new("a".repeat(64)).unwrap();
+        let federation = FederationId::new("f".repeat(64)).unwrap();
+        let membership = Membership {
+            agent: agent.clone(),
+            identity: PublicKey::from_bytes([0xff; 32]),
+            tls_key: Digest::plain(b"tls"),
+            not_before_s: u64::MAX - 1,
+            not_after_s: u64::MAX,
+            enrolled: u32::MAX,
+        };
+        let keys = RoundPublicKeys { pairwise: [0xff; 32], self_commitment: Digest::plain(b"b") };
+        let advert = Advert {
+            federation,
+            epoch: Epoch(u64::MAX),
+            agent,
+            membership: Signed::sign(&membership, &key).unwrap(),
+            hpke: [0xff; 32],
+            nonce_commitment: Digest::plain(b"nonce"),
+            rounds: vec![keys; rounds],
+        };
+        Signed::sign(&advert, &key).unwrap()
+    }
+
+    #[test]
+    fn the_rounds_that_fit_do_fit() {
+        let length = |adverts: usize, rounds: usize| {
+            let advert = codec::encode(&longest(rounds), CONTROL_BYTES_MAX).unwrap().len();
+            assert!(advert <= ADVERT_FIXED_BYTES_MAX + rounds * ROUND_KEYS_BYTES, "{advert}");
+            let none = Roster { epoch: Epoch(u64::MAX), survivors_min: u32::MAX, adverts: vec![] };
+            let around = codec::encode(&none, CONTROL_BYTES_MAX).unwrap().len() + 9;
+            assert!(around <= ROSTER_FIXED_BYTES_MAX);
+            around + adverts * advert
+        };
+        for (agents, rounds) in [(4, 64), (1_000, 64), (3_495, 64), (5_000, 41), (10_000, 15)] {
+            assert_eq!(Roster::rounds_max(agents), rounds, "{agents}");
+            assert!(length(agents, rounds) <= CONTROL_BYTES_MAX);
+        }
+        assert_eq!(Roster::rounds_max(AGENTS_MAX + 1), 0);
+        assert_eq!(Roster::rounds_max(0), 64);
+    }
+}

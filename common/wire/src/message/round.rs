@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::control::Reason;
 use crate::{
     Digest, Epoch, RoundNumber, SessionId, Signed, Slot, SlotSet,
-    limits::{AGENTS_MAX, REASON_BYTES_MAX},
+    limits::{AGENTS_MAX, NEIGHBOURS_MAX, REASON_BYTES_MAX},
     sign::Message,
 };
 
@@ -186,7 +186,7 @@ pub struct Reveal {
 
 impl Message for Reveal {
     const CONTEXT: &'static str = "reveal";
-    const BYTES_MAX: usize = 256 + 64 * AGENTS_MAX;
+    const BYTES_MAX: usize = 256 + 64 * NEIGHBOURS_MAX;
 }
 
 /// Coordinator to agents: the round is complete.
