@@ -174,32 +174,39 @@ impl Context {
         )
     }
 
-    /// What holds for cohorts and survivor sets alike: T_min, and the window rule over the whole
-    /// ring. Whoever is missing in the cohort is missing among the survivors.
-    pub(crate) fn check_cohort(&self, cohort: &SlotSet) -> Result<(), SetError> {
-        if cohort.agents() != self.roster.agents() {
-            return Err(SetError::OtherRoster {
-                given: cohort.agents(),
-                expected: self.roster.agents(),
-            });
-        }
-        let (given, needed) = (cohort.len(), self.survivors_min());
-        if given < needed {
-            return Err(SetError::TooSmall { given, needed });
-        }
-        self.graph.check_window(cohort)?;
-        Ok(())
+    /// What `own` demands of a cohort: T_min, the right roster, enough of its own neighbours to
+    /// hide and reconstruct it, and the window rule over the whole ring. Whoever is missing in the
+    /// cohort is missing among the survivors.
+    pub(crate) fn check_cohort(&self, cohort: &SlotSet, own: Slot) -> Result<(), SetError> {
+        self.check_size(cohort)?;
+        self.check_neighbourhood(cohort, own)?;
+        Ok(self.graph.check_window(cohort)?)
     }
 
-    /// The neighbours of `slot` in the set reach the sharing threshold, so that its secrets can
-    /// be reconstructed and the corrupt ones among them cannot do it alone.
-    pub(crate) fn check_neighbourhood(&self, set: &SlotSet, slot: Slot) -> Result<(), SetError> {
-        let given = self.neighbours_in(slot, set).count();
-        let needed = self.roster.share_threshold().max(PAIRS_MIN);
-        if given < needed {
-            return Err(SetError::Neighbourhood { slot, given, needed });
+    /// What `own` demands of survivors: U ⊆ C, and all that it demands of a cohort.
+    pub(crate) fn check_survivors(
+        &self,
+        cohort: &SlotSet,
+        survivors: &SlotSet,
+        own: Slot,
+    ) -> Result<(), SetError> {
+        self.check_size(survivors)?;
+        if !survivors.is_subset(cohort) {
+            return Err(SetError::NotInCohort);
         }
-        Ok(())
+        self.check_cohort(survivors, own)
+    }
+
+    /// What every member of `cohort` demands of `present`, cohort or survivors. For members that
+    /// are not in it: that their secrets can be reconstructed.
+    pub(crate) fn check_for_all(
+        &self,
+        cohort: &SlotSet,
+        present: &SlotSet,
+    ) -> Result<(), SetError> {
+        self.check_size(present)?;
+        cohort.iter().try_for_each(|slot| self.check_neighbourhood(present, slot))?;
+        Ok(self.graph.check_window(present)?)
     }
 
     /// The neighbours of `slot` that are in `set`, in ascending order.
@@ -211,18 +218,28 @@ impl Context {
         self.graph.neighbours(slot).into_iter().filter(|neighbour| set.contains(*neighbour))
     }
 
-    /// U ⊆ C, |U| >= T_min, the window rule, and `own`'s surviving neighbours reach the sharing
-    /// threshold.
-    pub(crate) fn check_survivors(
-        &self,
-        cohort: &SlotSet,
-        survivors: &SlotSet,
-        own: Slot,
-    ) -> Result<(), SetError> {
-        self.check_cohort(survivors)?;
-        if !survivors.is_subset(cohort) {
-            return Err(SetError::NotInCohort);
+    fn check_size(&self, set: &SlotSet) -> Result<(), SetError> {
+        if set.agents() != self.roster.agents() {
+            return Err(SetError::OtherRoster {
+                given: set.agents(),
+                expected: self.roster.agents(),
+            });
         }
-        self.check_neighbourhood(survivors, own)
+        let (given, needed) = (set.len(), self.survivors_min());
+        if given < needed {
+            return Err(SetError::TooSmall { given, needed });
+        }
+        Ok(())
+    }
+
+    /// The neighbours of `slot` in the set reach the sharing threshold, so that its secrets can
+    /// be reconstructed, and the corrupt ones among them cannot do it alone.
+    fn check_neighbourhood(&self, set: &SlotSet, slot: Slot) -> Result<(), SetError> {
+        let given = self.neighbours_in(slot, set).count();
+        let needed = self.roster.share_threshold().max(PAIRS_MIN);
+        if given < needed {
+            return Err(SetError::Neighbourhood { slot, given, needed });
+        }
+        Ok(())
     }
 }

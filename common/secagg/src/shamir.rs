@@ -4,6 +4,8 @@
 //! ℓ = 2^252 + 27742317777372353535851937790883648493. All coefficients but the secret are
 //! uniform, zero included, so any `threshold - 1` shares are independent of the secret.
 
+mod decode;
+
 use std::fmt;
 
 use curve25519_dalek::Scalar;
@@ -12,6 +14,8 @@ use subtle::ConstantTimeEq as _;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::keys::SecretScalar;
+
+pub use decode::{Decoded, decode};
 
 /// The value of a sharing polynomial at one point: wiped when dropped, never shown.
 #[derive(Clone)]

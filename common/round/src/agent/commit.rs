@@ -92,11 +92,10 @@ impl AwaitingCommit {
         {
             return Err(CommitError::Elsewhere);
         }
-        context.check_cohort(&commit.cohort)?;
         if !commit.cohort.contains(*slot) {
             return Err(CommitError::NotInCohort);
         }
-        context.check_neighbourhood(&commit.cohort, *slot)?;
+        context.check_cohort(&commit.cohort, *slot)?;
         let session = context.session(&commit.cohort);
         let peers: Vec<(Slot, [u8; 32])> = context
             .neighbours_in(*slot, &commit.cohort)

@@ -135,11 +135,7 @@ impl Collecting {
             return round.abort(AbortCause::Survivors, reason, Vec::new(), desk);
         }
         // What the survivors will check, and beyond it that the secrets of all can be found.
-        let context = &round.context;
-        let checked = context.check_cohort(&survivors).and_then(|()| {
-            cohort.iter().try_for_each(|slot| context.check_neighbourhood(&survivors, slot))
-        });
-        if let Err(error) = checked {
+        if let Err(error) = round.context.check_for_all(&cohort, &survivors) {
             let reason = format!("the agents that are left do not hang together: {error}");
             return round.abort(AbortCause::Survivors, reason, Vec::new(), desk);
         }

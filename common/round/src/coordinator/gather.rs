@@ -90,11 +90,7 @@ impl Gathering {
         let Self { round, ready, .. } = self;
         let cohort = SlotSet::from_slots(round.context.roster.agents(), ready);
         // What the agents will check, so that none of them has to refuse.
-        let context = &round.context;
-        let checked = context.check_cohort(&cohort).and_then(|()| {
-            cohort.iter().try_for_each(|slot| context.check_neighbourhood(&cohort, slot))
-        });
-        if let Err(error) = checked {
+        if let Err(error) = round.context.check_for_all(&cohort, &cohort) {
             let reason = format!("the cohort is too small: {error}");
             return round.abort(AbortCause::Cohort, reason, Vec::new(), desk);
         }

@@ -37,7 +37,9 @@ pub fn coordinator_key() -> SecretKey {
 }
 
 pub fn agent_key(index: usize) -> SecretKey {
-    SecretKey::from_seed(&[10 + index as u8; 32])
+    let mut seed = [10 + (index % 200) as u8; 32];
+    seed[31] ^= (index / 200) as u8;
+    SecretKey::from_seed(&seed)
 }
 
 pub fn agent_id(index: usize) -> AgentId {
@@ -67,8 +69,14 @@ pub fn identity(index: usize, enrolled: usize) -> Arc<Identity> {
 }
 
 pub fn rule(agents: usize) -> CohortRule {
-    let mut rule = CohortRule { enrolled: agents as u32, corrupt: 1, survivors_min: 4 };
-    rule.survivors_min = rule.survivors_floor(agents as u32);
+    let agents = agents as u32;
+    let corrupt = CohortRule::corrupt_of(agents, chorale_round::GAMMA_PER_MILLE);
+    let mut rule = CohortRule { enrolled: agents, corrupt, survivors_min: 4 };
+    rule.survivors_min = rule.survivors_floor(agents);
+    if agents > 128 {
+        // Nine tenths, so that the ring needs few neighbours and tests stay quick.
+        rule.survivors_min = agents - agents / 10;
+    }
     rule
 }
 
@@ -101,10 +109,10 @@ pub fn rng(seed: u64) -> ChaCha20Rng {
     ChaCha20Rng::seed_from_u64(seed)
 }
 
-/// What an agent contributes to a round.
+/// What an agent contributes to a round: small enough that no sum leaves the modulus.
 pub fn values(index: usize, round: u64) -> Vec<i64> {
     (0..COORDINATES as i64)
-        .map(|i| (index as i64 + 1) * 1009 * (i - 8) + round as i64 * 31 - i)
+        .map(|i| (index as i64 % 12 + 1) * 1009 * (i - 8) + round as i64 * 31 - i)
         .collect()
 }
 
