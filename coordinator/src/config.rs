@@ -251,7 +251,10 @@ impl Config {
                 self.agents, self.cohort.survivors_min
             ));
         }
-        self.cohort.rule().check(self.agents).map_err(|error| format!("[cohort]: {error}"))
+        let rule = self.cohort.rule();
+        rule.check(self.agents).map_err(|error| format!("[cohort]: {error}"))?;
+        let graph = chorale_round::graph_for(&rule, self.agents);
+        graph.map(|_| ()).map_err(|error| format!("[cohort]: {error}"))
     }
 }
 
@@ -309,9 +312,19 @@ events_before_s = 1512172800
             ("epsilon = 4.0", "", "epsilon"),
             ("agents = 12", "agents = 9", "no round"),
             ("survivors_min = 10", "survivors_min = 6", "at least 10"),
+            ("epsilon = 4.0", "epsilon = 4.0\ndelta = \"1/1073741824\"", "set aside"),
+            (
+                "survivors_min = 10",
+                "survivors_min = 6700\ngamma_per_mille = 330",
+                "no sparse graph",
+            ),
             ("rounds = 1", "rounds = 1\nbudget_share = \"3/2\"", "add up"),
         ] {
-            let error = load(&GOOD.replace(from, to)).unwrap_err().to_string();
+            let mut text = GOOD.replace(from, to);
+            if to.contains("6700") {
+                text = text.replace("= 12", "= 10000");
+            }
+            let error = load(&text).unwrap_err().to_string();
             assert!(error.contains(word), "{to}: {error}");
         }
     }

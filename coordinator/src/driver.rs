@@ -316,7 +316,9 @@ impl Driver {
             return Ok(());
         }
         let left = self.programme.rounds_left(&self.position) + self.config.timing.retries;
-        let rounds = left.min(chorale_wire::limits::ROUNDS_PER_EPOCH_MAX as u32) as u16;
+        // The larger the roster, the fewer rounds' keys fit into it; another epoch follows.
+        let fitting = chorale_wire::message::Roster::rounds_max(here.len());
+        let rounds = left.min(fitting as u32) as u16;
         match self.machine.open_epoch(here, rounds, now) {
             Ok(actions) => {
                 self.aborted_epoch = false;
