@@ -11,7 +11,8 @@ use super::{action::Action, advertise::Advertising, desk::Desk, stage::Stage};
 use crate::roster::Expectation;
 
 /// Most restarts of an epoch's setup. Each gives whoever can make a restart happen one more draw
-/// of the graph seed: two bits in all, which PROTOCOL.md charges to the security level.
+/// of the graph seed, under an epoch number of its own: δ is charged by epoch numbers
+/// ([`chorale_plan::graph_delta`]), so that a restart is paid for like an epoch.
 pub(super) const RESTARTS_MAX: u32 = 4;
 
 /// What stays the same over the attempts, and the current attempt's number and epoch.
