@@ -11,6 +11,7 @@
 pub mod accountant;
 pub mod clip;
 mod filter;
+mod generator;
 mod noise;
 mod rational;
 mod rho;
@@ -18,6 +19,7 @@ pub mod rounding;
 pub mod sampler;
 
 pub use filter::{Budget, BudgetError, OverBudget, Settlement};
+pub use generator::Aes256CtrRng;
 pub use noise::Noise;
 pub use rational::{Rational, RationalError};
 pub use rho::{NegativeRho, NonPositiveVariance, Rho, TAU_BITS};

@@ -95,9 +95,10 @@ fn exact_follows_the_mass_function() {
 
 #[test]
 fn fast_follows_the_mass_function() {
-    // Widths 1 (σ < 128), 2 (σ = 141), 16 and 128.
+    // Widths 1, 16, 64, 128, 512 and 8192; σ at both ends of [W, 2W).
     let variances = [
         rational(1, 1),
+        rational(399, 100),
         rational(256, 1),
         rational(1000, 3),
         rational(16_383, 1),
@@ -150,6 +151,28 @@ fn fast_and_exact_agree_at_large_sigma() {
     }
 }
 
+/// How often the normal law is beyond 2, 3, 4 and 5 standard deviations, on either side.
+#[test]
+fn tails_are_as_heavy_as_they_should_be() {
+    const DRAWS: usize = 4_000_000;
+    for (seed, bits) in [32u32, 41, 79].into_iter().enumerate() {
+        let variance = Rational::from_integer(BigUint::from(1u32) << bits);
+        let draws = fast_draws(&variance, DRAWS, 50 + seed as u64);
+        let sigma = 2f64.powf(f64::from(bits) / 2.0);
+        for (sigmas, tail) in
+            [(2.0, 0.0227501), (3.0, 1.349898e-3), (4.0, 3.16712e-5), (5.0, 2.8665e-7)]
+        {
+            let expected = tail * DRAWS as f64;
+            let above = draws.iter().filter(|&&x| x as f64 > sigmas * sigma).count() as f64;
+            let below = draws.iter().filter(|&&x| (x as f64) < -sigmas * sigma).count() as f64;
+            for count in [above, below] {
+                let spread = 5.0 * expected.sqrt() + 5.0;
+                assert!((count - expected).abs() < spread, "2^{bits}, {sigmas}σ: {count}");
+            }
+        }
+    }
+}
+
 #[test]
 fn low_bits_are_uniform_at_large_sigma() {
     let draws = fast_draws(&Rational::from_integer(BigUint::from(1u32) << 70u32), 500_000, 9);
@@ -199,7 +222,7 @@ fn an_all_zero_total_gets_noise_on_every_coordinate() {
     assert!(first.iter().filter(|&&x| x == 0).count() < 10);
     assert!(total.iter().zip(&first).filter(|(a, b)| a == b).count() < 10);
     assert_eq!(noise.variance(), &variance);
-    assert_eq!(noise.total_variation_bound(), Rational::power_of_half(81));
+    assert_eq!(noise.total_variation_bound(), Rational::power_of_half(91));
 }
 
 #[test]

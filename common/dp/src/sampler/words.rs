@@ -33,6 +33,21 @@ impl<R: CryptoRng> Words<R> {
         word
     }
 
+    /// The next words of the same stream, many at once.
+    pub fn fill(&mut self, mut target: &mut [u64]) {
+        while !target.is_empty() {
+            if self.next >= WORDS {
+                self.refill();
+            }
+            let ready = &self.words[self.next..];
+            let count = ready.len().min(target.len());
+            let (now, later) = target.split_at_mut(count);
+            now.copy_from_slice(&ready[..count]);
+            self.next += count;
+            target = later;
+        }
+    }
+
     #[cold]
     #[inline(never)]
     fn refill(&mut self) {
