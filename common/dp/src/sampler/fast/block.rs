@@ -163,12 +163,16 @@ pub(super) fn height(law: &Law, position: u64) -> u64 {
     let exponent = (product >> (118 - EXPONENT_BITS)) as u64 + law.depth;
     let whole = exponent >> EXPONENT_BITS;
     let fraction = exponent << (64 - EXPONENT_BITS);
-    let mut sum = COEFFICIENTS[11];
-    for coefficient in COEFFICIENTS[..11].iter().rev() {
-        sum = coefficient.wrapping_sub(multiply_high(sum, fraction));
+    // Even and odd terms apart, two chains of multiplications that the processor can overlap.
+    let fraction_squared = multiply_high(fraction, fraction);
+    let [mut even, mut odd] = [COEFFICIENTS[10], COEFFICIENTS[11]];
+    for n in (0..5).rev() {
+        even = COEFFICIENTS[2 * n].wrapping_add(multiply_high(even, fraction_squared));
+        odd = COEFFICIENTS[2 * n + 1].wrapping_add(multiply_high(odd, fraction_squared));
     }
+    let power = even.wrapping_sub(multiply_high(odd, fraction));
     // The exponent is below 128; from 64 on nothing is left of 63 bits, nor by a shift of 63.
-    sum >> ((whole | (whole >> 6).wrapping_neg()) & 63)
+    power >> ((whole | (whole >> 6).wrapping_neg()) & 63)
 }
 
 /// Replaces the curve's heights by 1 where a trial is accepted, and the steps by a mask of those
