@@ -9,15 +9,15 @@
 //!
 //! **Law.** U has 127 bits. The first 63 settle a trial but for a few thousand values of 2^63;
 //! those *unsure* trials are settled by all 127, in [`resolve`]. What differs from N_Z(0, σ²), and
-//! by how much, is proved in `docs/privacy.md`: one draw is within total variation 2^-91.
+//! by how much, is proved in `docs/privacy.md`: one draw is within total variation 2^-89.
 //!
 //! **Time.** 256 trials form a block, and every block executes the same instructions on the same
 //! addresses, whatever is drawn, but for one thing: where an accepted draw is stored depends on how
 //! many were accepted before it. Trials are independent and alike, so which of them were accepted
 //! says nothing about the values that were (section 7 of `docs/privacy.md`). There is no branch on
 //! a drawn value, no table indexed by one and no lazily drawn word: every block settles exactly
-//! one trial in full, the unsure one or a dummy; two unsure trials in one block (2^-85) are both
-//! refused, which is part of the 2^-91. Assumed to take the same time for all operands are the
+//! one trial in full, the unsure one or a dummy; two unsure trials in one block (2^-83) are both
+//! refused, which is part of the 2^-89. Assumed to take the same time for all operands are the
 //! machine's addition, logic, shift by a variable amount and 64×64-bit multiplication.
 //!
 //! Draws depend on the generator's words alone: a seed gives the same draws on every machine and
@@ -39,7 +39,7 @@ use super::{SamplerError, Words};
 use crate::{Noise, Rational};
 
 /// -log2 of the distance of one draw from the exact law.
-const TOTAL_VARIATION_BITS: u64 = 91;
+const TOTAL_VARIATION_BITS: u64 = 89;
 
 /// Fast discrete Gaussian noise for 1 <= σ² <= 2^80, in constant time.
 pub struct FastDiscreteGaussian<R> {
@@ -88,7 +88,7 @@ impl<R: CryptoRng> FastDiscreteGaussian<R> {
     }
 }
 
-/// The bound that holds for every admissible σ²: 2^-91.
+/// The bound that holds for every admissible σ²: 2^-89.
 #[must_use]
 pub fn total_variation_bound() -> Rational {
     Rational::power_of_half(TOTAL_VARIATION_BITS)

@@ -222,7 +222,7 @@ fn an_all_zero_total_gets_noise_on_every_coordinate() {
     assert!(first.iter().filter(|&&x| x == 0).count() < 10);
     assert!(total.iter().zip(&first).filter(|(a, b)| a == b).count() < 10);
     assert_eq!(noise.variance(), &variance);
-    assert_eq!(noise.total_variation_bound(), Rational::power_of_half(91));
+    assert_eq!(noise.total_variation_bound(), Rational::power_of_half(89));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::hint::black_box;
 use zeroize::Zeroize;
 
 use super::{
-    law::{BUCKET_MASK, Law, POSITION_BITS, Step},
+    law::{BUCKET_MASK, Law, POSITION_BITS},
     resolve::{Settled, resolve},
 };
 
@@ -19,13 +19,15 @@ pub(super) const TRIALS: usize = 256;
 const WORDS: usize = 2 * TRIALS + 1;
 
 /// Half the width of the band around the curve in which 63 bits do not settle a trial, in units of
-/// 2^-63. The computed curve and staircase are off by fewer than 105 units (`docs/privacy.md`).
-pub(super) const BAND: u64 = 128;
+/// 2^-63. The computed curve and staircase are off by fewer than 197 units (`docs/privacy.md`).
+pub(super) const BAND: u64 = 256;
 /// log2 of the width of the whole band.
 const BAND_BITS: u32 = (2 * BAND).ilog2();
 
 /// Fractional bits of the exponent t.
 pub(super) const EXPONENT_BITS: u32 = 57;
+/// Fractional bits of the upper half of a square of a position.
+const SQUARE_BITS: u32 = 2 * POSITION_BITS - 64;
 
 /// 2^-f for f in [0, 1] as Σ (-1)^n·c_n·f^n: the polynomial of degree 11 through Chebyshev's nodes,
 /// in units of 2^-63 and off by fewer than 24 of them, which a test proves in Bernstein's basis.
@@ -92,8 +94,8 @@ impl Block {
     pub(super) fn run(&mut self, law: &Law) -> usize {
         let Self { words, steps, positions, heights, draws } = self;
         let ([heads, offsets], tail) = words.as_chunks::<TRIALS>() else { return 0 };
-        climb(&law.steps, heads, steps);
-        evaluate(law, steps, offsets, positions, heights);
+        climb(law, heads, offsets, steps, positions);
+        evaluate(law, positions, heights);
         // From here on `heights` accepts by bit 0, and `steps` is the mask of unsure trials.
         let unsure = judge(heads, offsets, steps, heights);
         let settled = resolve(law, unsure.head, unsure.offset, tail[0]);
@@ -113,15 +115,21 @@ impl Drop for Block {
     }
 }
 
-/// The step of the staircase that each head falls on: T_k in units of 2^-63, its lower bits k.
-/// All thresholds are compared with every head, several heads at a time.
-fn climb(staircase: &[Step], heads: &[u64; TRIALS], steps: &mut [u64; TRIALS]) {
+/// The step of the staircase that each head falls on: T_k in units of 2^-63, its lower bits k; and
+/// the position there. All thresholds are compared with every head, several heads at a time.
+fn climb(
+    law: &Law,
+    heads: &[u64; TRIALS],
+    offsets: &[u64; TRIALS],
+    steps: &mut [u64; TRIALS],
+    positions: &mut [u64; TRIALS],
+) {
     const LANES: usize = 8;
-    let (heads, _) = heads.as_chunks::<LANES>();
-    let (steps, _) = steps.as_chunks_mut::<LANES>();
-    for (heads, steps) in heads.iter().zip(steps) {
+    let (lanes, _) = heads.as_chunks::<LANES>();
+    let (sums, _) = steps.as_chunks_mut::<LANES>();
+    for (heads, steps) in lanes.iter().zip(sums) {
         let mut sums = [0u64; LANES];
-        for step in staircase {
+        for step in &law.steps {
             for (sum, head) in sums.iter_mut().zip(heads) {
                 // Both are below 2^63, so the top bit of the difference is the borrow.
                 let below = (head >> 1).wrapping_sub(step.threshold) >> 63;
@@ -130,20 +138,8 @@ fn climb(staircase: &[Step], heads: &[u64; TRIALS], steps: &mut [u64; TRIALS]) {
         }
         *steps = sums;
     }
-}
-
-/// The position of each trial and the curve's height there, ρ(x)/S in units of 2^-63.
-fn evaluate(
-    law: &Law,
-    steps: &[u64; TRIALS],
-    offsets: &[u64; TRIALS],
-    positions: &mut [u64; TRIALS],
-    heights: &mut [u64; TRIALS],
-) {
     for index in 0..TRIALS {
-        let position = place(law, steps[index] & BUCKET_MASK, offsets[index]);
-        positions[index] = position;
-        heights[index] = height(law, position);
+        positions[index] = place(law, steps[index] & BUCKET_MASK, offsets[index]);
     }
 }
 
@@ -153,14 +149,19 @@ pub(super) fn place(law: &Law, bucket: u64, offset: u64) -> u64 {
     bucket << POSITION_BITS | (offset & law.offset_mask) >> (64 - POSITION_BITS)
 }
 
-/// ρ(x)/S = 2^-t with t = (x/W)²·c + log2 S.
+/// The curve's height at each position.
+fn evaluate(law: &Law, positions: &[u64; TRIALS], heights: &mut [u64; TRIALS]) {
+    for (height, position) in heights.iter_mut().zip(positions) {
+        *height = self::height(law, *position);
+    }
+}
+
+/// ρ(x)/S = 2^-t in units of 2^-63, with t = (√c·x/W)² + log2 S.
 #[inline(always)]
 pub(super) fn height(law: &Law, position: u64) -> u64 {
-    let square = u128::from(position) * u128::from(position);
-    let low = (u128::from(square as u64) * u128::from(law.curvature)) >> 64;
-    let product = (square >> 64) * u128::from(law.curvature) + low;
-    // Squares have 118 fractional bits and the curvature 64, of which 64 were dropped.
-    let exponent = (product >> (118 - EXPONENT_BITS)) as u64 + law.depth;
+    let root = multiply_high(position, law.curvature_root);
+    let square = multiply_high(root, root) << (EXPONENT_BITS - SQUARE_BITS);
+    let exponent = square + law.depth;
     let whole = exponent >> EXPONENT_BITS;
     let fraction = exponent << (64 - EXPONENT_BITS);
     // Even and odd terms apart, two chains of multiplications that the processor can overlap.

@@ -46,9 +46,9 @@ pub(super) struct Law {
     pub(super) magnitude_shift: u32,
     /// The steps k >= 1 that 63 bits can tell apart, from the lowest on.
     pub(super) steps: Vec<Step>,
-    /// c = W²/(2σ²·ln 2) in units of 2^-64, rounded down.
-    pub(super) curvature: u64,
-    /// log2 S in units of 2^-57, between the true value and one unit more.
+    /// √c in units of 2^-64, rounded down, where c = W²/(2σ²·ln 2).
+    pub(super) curvature_root: u64,
+    /// log2 S in units of 2^-57, rounded down, and 5 units more: squares are cut by up to 8 units.
     pub(super) depth: u64,
     /// T_k for k >= 1 in units of 2^-127, rounded down; 2^127 from K on.
     pub(super) thresholds: [u128; BUCKETS_MAX - 1],
@@ -82,8 +82,8 @@ impl Law {
             offset_mask: !u64::MAX.checked_shr(width_bits).unwrap_or(0),
             magnitude_shift: POSITION_BITS - width_bits,
             steps: steps(&thresholds),
-            curvature: (curvature_full >> 64) as u64,
-            depth: (depth >> (128 - super::block::EXPONENT_BITS)).to_u64().unwrap_or(0) + 1,
+            curvature_root: curvature.sqrt().to_u64().unwrap_or(u64::MAX),
+            depth: (depth >> (128 - super::block::EXPONENT_BITS)).to_u64().unwrap_or(0) + 5,
             thresholds,
             curvature_full,
             depth_full: (whole, fraction.to_u128().unwrap_or(0)),
