@@ -1,8 +1,12 @@
 //! From a budget to the noise of each plan, never overshooting.
 
-use chorale_dp::{Rational, Rho};
-use chorale_plan::{Mechanism, Plan, Shape, TaskSpec, gaussian_cap};
-use chorale_wire::Digest;
+use chorale_dp::{
+    Rational, Rho, accountant::sampler_delta_under_cap, sampler::fast::total_variation_bound,
+};
+use chorale_plan::{
+    Mechanism, Plan, SPARSE_EPOCHS_MAX, Shape, TaskSpec, delta_reserved, gaussian_cap, graph_delta,
+};
+use chorale_wire::{Digest, Epoch};
 
 use crate::config::{Config, PlannedTask};
 
@@ -27,12 +31,46 @@ pub enum CalibrateError {
         /// Its resolution.
         scale_bits: u8,
     },
+    /// The samplers' distance from the exact law costs more δ than is set aside for it.
+    #[error(
+        "the programme draws {draws} times {agents} numbers of noise, whose distance from the exact \
+         law costs {needed:e} of δ; {left:e} is set aside for it: run fewer rounds or raise delta"
+    )]
+    Samplers {
+        /// Coordinates of all rounds.
+        draws: u64,
+        /// Agents enrolled.
+        agents: u32,
+        /// What they cost, rounded up.
+        needed: f64,
+        /// What is set aside, rounded down.
+        left: f64,
+    },
 }
 
 /// The lifetime cap in ρ; `None` for a federation without protection.
 #[must_use]
 pub fn budget_cap(config: &Config) -> Option<Rho> {
     Some(gaussian_cap(config.privacy.epsilon?, &config.privacy.delta))
+}
+
+/// Checks that what is set aside of δ holds the samplers of a whole programme, which draws `draws`
+/// coordinates of noise at each agent. The ledger holds each round against it again.
+///
+/// # Errors
+/// [`CalibrateError::Samplers`] when it does not.
+pub fn check_samplers(config: &Config, draws: u64, cap: &Rho) -> Result<(), CalibrateError> {
+    let delta = &config.privacy.delta;
+    let reserved = delta_reserved(delta);
+    let agents = config.cohort.rule().enrolled;
+    let mechanism = delta - &reserved;
+    let needed = sampler_delta_under_cap(agents, draws, &total_variation_bound(), cap, &mechanism);
+    let left = &reserved - &graph_delta(Epoch(SPARSE_EPOCHS_MAX));
+    if needed <= left {
+        return Ok(());
+    }
+    let (needed, left) = (needed.to_f64_up(), left.to_f64_down());
+    Err(CalibrateError::Samplers { draws, agents, needed, left })
 }
 
 /// Turns a planned task into a plan whose rounds together cost at most its share of `cap`.
@@ -93,4 +131,44 @@ fn sigma_squared(
         });
     }
     Ok(Rational::from_integer((&half_square / &left).ceil()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const CONFIG: &str = r#"
+federation = "retail"
+agents = 99
+catalogue = "catalogue.csv"
+state = "state"
+keys = "keys"
+listen = "127.0.0.1:7443"
+[privacy]
+epsilon = 8.0
+[cohort]
+enrolled = 99
+survivors_min = 90
+[[plan]]
+name = "taste"
+task = "cooccurrence"
+rounds = 1
+events_before_s = 1512172800
+"#;
+
+    /// What does not fit is refused before anything runs.
+    #[test]
+    fn a_programme_whose_samplers_do_not_fit_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("coordinator.toml");
+        std::fs::write(&path, CONFIG).unwrap();
+        let config = Config::load(&path).unwrap();
+        let cap = budget_cap(&config).unwrap();
+        let fits = |draws: u64| check_samplers(&config, draws, &cap);
+        // 1e-5/2^20 / (99·2^-89·(1 + 2^16)): 500 rounds of the largest plan of the evaluation.
+        fits(909_804_224).unwrap();
+        let error = fits(909_804_225).unwrap_err();
+        assert!(matches!(error, CalibrateError::Samplers { agents: 99, .. }), "{error}");
+    }
 }

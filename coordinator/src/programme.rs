@@ -40,15 +40,22 @@ impl Programme {
         Ok(Model::for_catalogue(&self.catalogue)?)
     }
 
-    /// Every plan as it will run, for people to look at before anything runs.
+    /// Every plan as it will run, for people to look at before anything runs; checks what they cost
+    /// of δ together.
     pub(crate) fn plans(&self) -> Result<Vec<Plan>, RunError> {
         let model = self.initial_model()?;
-        (0..self.config.plans.len() as u32)
-            .map(|plan| {
-                let position = Position { plan, ..Position::default() };
-                self.current(&position, &model).map(|(plan, _)| plan)
-            })
-            .collect()
+        let mut plans = Vec::with_capacity(self.config.plans.len());
+        let mut draws = 0u64;
+        for plan in 0..self.config.plans.len() as u32 {
+            let (plan, task) = self.current(&Position { plan, ..Position::default() }, &model)?;
+            let coordinates = u64::from(task.shape(&model).coordinates);
+            draws = draws.saturating_add(coordinates.saturating_mul(u64::from(plan.rounds)));
+            plans.push(plan);
+        }
+        if let Some(cap) = &self.cap {
+            calibrate::check_samplers(&self.config, draws, cap)?;
+        }
+        Ok(plans)
     }
 
     /// The plan at `position` and its task.

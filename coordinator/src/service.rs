@@ -43,6 +43,8 @@ pub async fn serve(
     let (keys, credentials, authority) = enrolment::coordinator_keys(&config.keys)?;
     let key = SecretKey::from_seed(&keys.identity().to_seed());
     let programme = programme(&config)?;
+    // Plans that cannot run, or cost too much together, are refused before the first agent comes.
+    programme.plans()?;
     let state = State::open(&config.state)?;
     let ledger = config.state.join("ledger.jsonl");
     let mut records = Records::open(&ledger, &config, &programme, &key, authority, now_s())?;

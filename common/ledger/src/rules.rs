@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chorale_dp::{OverBudget, Rational, Rho};
+use chorale_dp::{OverBudget, Rational, Rho, accountant::sampler_delta_under_cap};
 use chorale_plan::{
     CohortError, CohortRule, MODULUS_BITS_MAX, SHARE_SIGMA_MIN, SPARSE_EPOCHS_MAX, graph_delta,
 };
@@ -20,7 +20,7 @@ use crate::entry::{
 pub const TEXT_BYTES_MAX: usize = 128;
 
 /// Which rule an entry breaks. Whoever wrote the entry is to blame.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Violation {
     /// GENESIS is the first entry and no other.
     #[error("a ledger begins with one genesis entry and has no other")]
@@ -118,6 +118,19 @@ pub enum Violation {
         #[source]
         source: Box<OverBudget>,
     },
+    /// The samplers' distance from the exact law costs δ, and GENESIS has set aside no more of it.
+    #[error(
+        "round {round}: with it the samplers' distance from the exact law costs {needed:e} of δ; \
+         delta_reserved leaves {left:e} for it"
+    )]
+    Samplers {
+        /// The round.
+        round: RoundNumber,
+        /// What all counted rounds and this one cost, rounded up.
+        needed: f64,
+        /// What the graphs leave of the reserve, rounded down.
+        left: f64,
+    },
     /// A survivor who is not in the roster, out of order or twice.
     #[error("round {round}: the survivors must be agents of the roster, ascending, each once")]
     Survivors {
@@ -157,6 +170,10 @@ pub(crate) struct State {
     open: BTreeMap<RoundNumber, Reservation>,
     sessions: BTreeSet<Digest>,
     spent: Rho,
+    /// δ that the samplers of charged rounds cost.
+    samplers_spent: Rational,
+    /// δ that the sparse graphs cost.
+    graphs_spent: Rational,
 }
 
 /// A round under way.
@@ -164,6 +181,8 @@ pub(crate) struct State {
 pub(crate) struct Reservation {
     pub(crate) entry: ReserveEntry,
     pub(crate) roster: Vec<AgentId>,
+    /// δ that its samplers cost.
+    samplers: Rational,
 }
 
 impl State {
@@ -178,6 +197,8 @@ impl State {
             open: BTreeMap::new(),
             sessions: BTreeSet::new(),
             spent: Rho::zero(),
+            samplers_spent: Rational::zero(),
+            graphs_spent: Rational::zero(),
         })
     }
 
@@ -238,29 +259,59 @@ impl State {
     pub(crate) fn commit(&mut self, entry: &Entry) {
         match entry {
             Entry::Genesis(_) => {}
-            Entry::Roster(roster) => self.roster = Some(roster.clone()),
+            Entry::Roster(roster) => {
+                self.graphs_spent = self.graphs_with(roster);
+                self.roster = Some(roster.clone());
+            }
             Entry::Reserve(reserve) => {
                 let roster = self.roster.as_ref().map(|r| r.agents.clone()).unwrap_or_default();
-                let held = Reservation { entry: (**reserve).clone(), roster };
+                let samplers = self.samplers_of(reserve, roster.len());
+                let held = Reservation { entry: (**reserve).clone(), roster, samplers };
                 self.open.insert(reserve.round, held);
                 self.last_round = Some(reserve.round);
             }
             Entry::Release(release) => {
-                self.open.remove(&release.round);
+                self.charge(release.round, &release.rho);
                 self.sessions.insert(release.session);
-                self.charge(&release.rho);
             }
-            Entry::Abort(abort) => {
-                self.open.remove(&abort.round);
-                self.charge(&abort.rho_charged);
+            Entry::Abort(abort) => self.charge(abort.round, &abort.rho_charged),
+        }
+    }
+
+    /// Ends an open round. Its samplers cost δ whenever it costs ρ.
+    fn charge(&mut self, round: RoundNumber, charge: &Privacy) {
+        let held = self.open.remove(&round);
+        if let Privacy::Rho(rho) = charge {
+            self.spent = &self.spent + rho;
+            if let Some(held) = held.filter(|_| *rho != Rho::zero()) {
+                self.samplers_spent = &self.samplers_spent + &held.samplers;
             }
         }
     }
 
-    fn charge(&mut self, charge: &Privacy) {
-        if let Privacy::Rho(rho) = charge {
-            self.spent = &self.spent + rho;
+    /// What sparse graphs have cost once `roster` is in force.
+    fn graphs_with(&self, roster: &RosterEntry) -> Rational {
+        if roster.agents.len() > COMPLETE_GRAPH_AGENTS_MAX {
+            graph_delta(roster.epoch)
+        } else {
+            self.graphs_spent.clone()
         }
+    }
+
+    /// δ that the samplers of a round cost at any ε up to that of the whole cap.
+    fn samplers_of(&self, entry: &ReserveEntry, agents: usize) -> Rational {
+        let (Privacy::Rho(cap), Some(distance)) = (&self.genesis.cap_rho, &entry.sampler_distance)
+        else {
+            return Rational::zero();
+        };
+        let delta = &self.genesis.delta - &self.genesis.delta_reserved;
+        let coordinates = u64::from(entry.coordinates);
+        sampler_delta_under_cap(agents as u32, coordinates, distance, cap, &delta)
+    }
+
+    /// δ that the samplers of charged and open rounds cost.
+    fn samplers(&self) -> Rational {
+        self.open.values().fold(self.samplers_spent.clone(), |sum, held| &sum + &held.samplers)
     }
 
     fn check_roster(&self, entry: &RosterEntry) -> Result<(), Violation> {
@@ -281,7 +332,7 @@ impl State {
         }
         if agents > COMPLETE_GRAPH_AGENTS_MAX
             && (entry.epoch.0 > SPARSE_EPOCHS_MAX
-                || graph_delta(entry.epoch) > self.genesis.delta_reserved)
+                || &self.graphs_with(entry) + &self.samplers() > self.genesis.delta_reserved)
         {
             return Err(Violation::SparseEpoch { epoch: entry.epoch });
         }
@@ -312,7 +363,10 @@ impl State {
         }
         check_cohort(&self.genesis, entry.survivors_min, roster.agents.len() as u32)?;
         match (&self.genesis.cap_rho, entry.mechanism) {
-            (Privacy::Rho(cap), MechanismName::DiscreteGaussian) => self.check_cost(entry, cap),
+            (Privacy::Rho(cap), MechanismName::DiscreteGaussian) => {
+                self.check_cost(entry, cap)?;
+                self.check_samplers(entry, roster.agents.len())
+            }
             (Privacy::Unprotected, MechanismName::Unprotected) => check_no_cost(entry),
             _ => differs("mechanism"),
         }
@@ -354,6 +408,17 @@ impl State {
             return Err(Violation::OverCap { round, source });
         }
         Ok(())
+    }
+
+    /// What GENESIS set aside of δ holds the samplers' distance of every round, exactly.
+    fn check_samplers(&self, entry: &ReserveEntry, agents: usize) -> Result<(), Violation> {
+        let needed = &self.samplers() + &self.samplers_of(entry, agents);
+        let left = &self.genesis.delta_reserved - &self.graphs_spent;
+        if needed <= left {
+            return Ok(());
+        }
+        let (needed, left) = (needed.to_f64_up(), left.to_f64_down());
+        Err(Violation::Samplers { round: entry.round, needed, left })
     }
 
     fn check_release(&self, entry: &ReleaseEntry) -> Result<(), Violation> {

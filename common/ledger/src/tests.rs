@@ -1,7 +1,9 @@
 //! The writer against the verifier, and both against tampering.
 #![allow(clippy::unwrap_used)]
 
-use chorale_dp::{Rational, Rho, sampler::fast::total_variation_bound};
+use chorale_dp::{
+    Rational, Rho, accountant::sampler_delta_under_cap, sampler::fast::total_variation_bound,
+};
 use chorale_wire::{
     AgentId, Digest, Epoch, FederationId, RoundNumber, SecretKey, SessionId, SlotSet,
     message::AbortCause,
@@ -539,6 +541,52 @@ fn sparse_graphs_are_paid_from_the_reserved_delta() {
     let above = refused(&mut chain, sparse(1025, 150));
     assert!(matches!(above, Violation::SparseEpoch { .. }), "{above}");
     chain.append(sparse(1024, 150), &key(), 1).unwrap();
+}
+
+/// Every round's samplers cost n·d·TV·(1 + 2^g) of δ; a round that the reserve does not hold is
+/// refused, however much ρ is left.
+#[test]
+fn the_samplers_are_paid_from_the_reserved_delta() {
+    let cap = rho(2, 1);
+    let delta = Rational::new(1, 100_000).unwrap();
+    let reserved = Rational::new(1, 1_000_000_000).unwrap();
+    // δ is short of 1e-5 by the reserve, which g does not notice.
+    let one = sampler_delta_under_cap(
+        AGENTS.into(),
+        1847,
+        &total_variation_bound(),
+        &cap,
+        &(&delta - &reserved),
+    );
+    let begin = |delta_reserved: Rational| {
+        let mut ledger = Ledger::new(Privacy::Rho(cap.clone()));
+        let entry = GenesisEntry { delta_reserved, ..genesis(Privacy::Rho(cap.clone())) };
+        (ledger.chain, ledger.file) = Chain::genesis(entry, &key(), 1000).unwrap();
+        ledger.append(roster(1)).unwrap();
+        ledger
+    };
+    let refused = |result: Result<(), Violation>| matches!(result, Err(Violation::Samplers { needed, left, .. }) if needed > left);
+    let two = &one + &one;
+    let mut ledger = begin(two.clone());
+    ledger.reserve(reserve(1, 1)).unwrap();
+    ledger.reserve(reserve(2, 1)).unwrap();
+    assert!(refused(ledger.reserve(reserve(3, 1))), "two are open");
+    ledger.release(1).unwrap();
+    assert!(refused(ledger.reserve(reserve(3, 1))), "one is open, one is charged");
+    let refund = ledger.chain.abort(RoundNumber(2), AbortCause::Cohort, false, false).unwrap();
+    ledger.append(refund).unwrap();
+    ledger.reserve(reserve(3, 1)).unwrap();
+    assert!(verify(ledger.file.as_bytes(), None).unwrap().epsilon.delta_holds());
+    // Less by a trace, and the second does not fit; nor does a round of twice the coordinates.
+    let mut ledger = begin(&two - &Rational::power_of_half(200));
+    let mut longer = reserve(1, 1);
+    longer.coordinates *= 2;
+    let cost =
+        Rho::of_distributed_gaussian(1 << 16, &longer.sigma_squared.clone().unwrap(), 8, 2 * 1847);
+    longer.rho = Privacy::Rho(cost);
+    assert!(refused(ledger.reserve(longer)));
+    ledger.reserve(reserve(1, 1)).unwrap();
+    assert!(refused(ledger.reserve(reserve(2, 1))));
 }
 
 /// The example of `docs/ledger.md`, kept true.

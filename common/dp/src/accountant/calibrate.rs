@@ -242,7 +242,7 @@ mod tests {
             epsilon,
             delta: 1e-5,
             delta_reserved: Rational::power_of_half(40),
-            sampler_total_variation: Rational::power_of_half(81),
+            sampler_total_variation: Rational::power_of_half(89),
             agents: 99,
             honest_min: 80,
             conversion,
