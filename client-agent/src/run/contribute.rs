@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use chorale_dp::FastDiscreteGaussian;
+use chorale_dp::{Aes256CtrRng, FastDiscreteGaussian};
 use chorale_gate::{Permit, PermitError, Release};
 use chorale_plan::{Derived, RoundSpec};
 use chorale_secagg::PairwiseTicket;
 use chorale_task::{Catalogue, Model, from_plan};
 use chorale_wire::{RoundNumber, message::RefusalCode};
+use rand_core::SeedableRng as _;
 
 use super::error::ContributionError;
 use crate::{journal::JournalError, policy::StorePolicy, store::Store};
@@ -74,7 +75,8 @@ impl Contribution {
             |sink: &mut dyn chorale_plan::PersonSink| task.contribute(model, &mut people, sink);
         let release = match &self.derived.share_variance {
             Some(variance) => {
-                let mut noise = FastDiscreteGaussian::new(variance, super::system_rng())?;
+                let seeded = Aes256CtrRng::from_rng(&mut super::system_rng());
+                let mut noise = FastDiscreteGaussian::new(variance, seeded)?;
                 chorale_gate::release(
                     self.permit,
                     &mut rounding,

@@ -16,7 +16,7 @@
 //! many were accepted before it. Trials are independent and alike, so which of them were accepted
 //! says nothing about the values that were (section 7 of `docs/privacy.md`). There is no branch on
 //! a drawn value, no table indexed by one and no lazily drawn word: every block settles exactly
-//! one trial in full, the unsure one or a dummy; two unsure trials in one block (2^-83) are both
+//! one trial in full, the unsure one or a dummy; two unsure trials in one block (2^-84) are both
 //! refused, which is part of the 2^-89. Assumed to take the same time for all operands are the
 //! machine's addition, logic, shift by a variable amount and 64×64-bit multiplication.
 //!

@@ -2,9 +2,8 @@
 //! exp(-x²/(2σ²)), for rational σ².
 //!
 //! [`exact`] is the reference, exact and slow. [`fast`] is what rounds use; its distance from the
-//! exact law is bounded in writing. Neither computes with floats, and neither runs in constant
-//! time: the time of a whole vector is a sum over all coordinates of both, and what that sum can
-//! tell about one draw is not bounded here.
+//! exact law is bounded in writing, and its time does not depend on what it draws. The exact one
+//! is not constant-time: it serves tests and comparisons. Neither computes with floats.
 
 pub mod exact;
 pub mod fast;
