@@ -5,6 +5,7 @@ mod data;
 mod federation;
 mod init;
 mod person;
+mod policy;
 
 use std::{
     ffi::OsString,
@@ -47,6 +48,9 @@ enum Command {
     Data(DataCommand),
     /// Read the events and keep them, pseudonymised and sealed. Safe to repeat.
     Ingest(data::IngestOptions),
+    /// The store's rules: what this agent admits, signed by the store's administrator.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// Answer an invitation: make this store's keys and fetch its certificate.
     Enrol(federation::EnrolOptions),
     /// Take part in the federation's rounds, under this store's own policy and budget.
@@ -67,6 +71,17 @@ enum Command {
 enum DataCommand {
     /// Read everything, report what is used and what is set aside, and keep nothing.
     Check(data::CheckOptions),
+}
+
+#[derive(Debug, Subcommand)]
+enum PolicyCommand {
+    /// Make the administrator's key. It is needed only to sign, and best kept elsewhere.
+    Keygen(policy::KeygenOptions),
+    /// Say in words what a policy allows, and sign it for one agent and federation.
+    Sign(policy::SignOptions),
+    /// Verify this agent's policy as `run` does, and say in words what it allows.
+    #[command(visible_alias = "show")]
+    Check(policy::CheckOptions),
 }
 
 #[derive(Debug, Subcommand)]
@@ -118,6 +133,9 @@ fn execute(arguments: Arguments, out: &mut dyn Write) -> Result<Done, Failure> {
         Command::Init(options) => init::init(config, &options, out),
         Command::Data(DataCommand::Check(options)) => data::check(config, &options, out),
         Command::Ingest(options) => data::ingest(config, &options, out),
+        Command::Policy(PolicyCommand::Keygen(options)) => policy::keygen(&options, out),
+        Command::Policy(PolicyCommand::Sign(options)) => policy::sign(config, &options, out),
+        Command::Policy(PolicyCommand::Check(options)) => policy::check(config, &options, out),
         Command::Enrol(options) => federation::enrol(&options, out),
         Command::Run(options) => federation::run(config, &options, out),
         Command::Profiles(ProfilesCommand::Show(options)) => person::show(config, &options, out),

@@ -250,7 +250,15 @@ impl Explain for ConfigError {
 pub(crate) fn read_toml<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
     let text = fs::read_to_string(path)
         .map_err(|source| ConfigError::Read { path: path.into(), source })?;
-    toml::from_str(&text).map_err(|source| ConfigError::Parse {
+    parse_toml(&text, path)
+}
+
+/// Reads a TOML text, which stood in `path`, into a type that denies unknown keys.
+pub(crate) fn parse_toml<T: serde::de::DeserializeOwned>(
+    text: &str,
+    path: &Path,
+) -> Result<T, ConfigError> {
+    toml::from_str(text).map_err(|source| ConfigError::Parse {
         path: path.into(),
         line: source.span().map(|span| text[..span.start].matches('\n').count() + 1),
         source: Box::new(source),

@@ -146,20 +146,62 @@ impl Explain for KeyError {
     }
 }
 
+/// Who may read a new file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readers {
+    /// Its owner: mode 0600.
+    Owner,
+    /// Everybody whom the process's umask does not shut out: mode 0644.
+    Everybody,
+}
+
 /// Writes a new file with mode 0600 and flushes it to the disk.
 ///
 /// # Errors
 /// What the operating system says; `AlreadyExists` when the file is there.
 pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_new(path, bytes, Readers::Owner)
+}
+
+/// Writes a new file and flushes it to the disk.
+///
+/// # Errors
+/// What the operating system says; `AlreadyExists` when the file is there.
+pub fn write_new(path: &Path, bytes: &[u8], readers: Readers) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    std::os::unix::fs::OpenOptionsExt::mode(
+        &mut options,
+        match readers {
+            Readers::Owner => 0o600,
+            Readers::Everybody => 0o644,
+        },
+    );
+    #[cfg(not(unix))]
+    let _ = readers;
     let mut file = options.open(path)?;
     file.write_all(bytes).and_then(|()| file.sync_all()).inspect_err(|_| {
         // A half-written key is worse than none.
         let _ = fs::remove_file(path);
     })
+}
+
+/// Replaces a file whole, durably: a temporary file beside it, flushed, renamed, and the directory
+/// flushed. After a crash there is the old file or the new one.
+///
+/// # Errors
+/// What the operating system says.
+pub fn replace(path: &Path, bytes: &[u8], readers: Readers) -> io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let temporary = path.with_file_name(name);
+    // A left-over of a crash may be in the way.
+    let _ = fs::remove_file(&temporary);
+    write_new(&temporary, bytes, readers)?;
+    fs::rename(&temporary, path)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 /// Makes `path` and its parents, for the owner only.
@@ -199,6 +241,17 @@ mod tests {
         assert_ne!(made.as_bytes(), &[0; 32]);
         assert!(matches!(Key::create(&path), Err(KeyError::Create { .. })));
         assert_eq!(format!("{made:?}"), "Key(redacted)");
+    }
+
+    #[test]
+    fn a_file_is_replaced_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        fs::write(dir.path().join("state.new"), "half of a crash").unwrap();
+        replace(&path, b"one", Readers::Owner).unwrap();
+        replace(&path, b"two", Readers::Owner).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]

@@ -23,5 +23,5 @@ pub use config::Config;
 pub use error::{Explain, Failure};
 pub use features::Contributors;
 pub use journal::RedbJournal;
-pub use policy::{PolicyFile, StorePolicy};
+pub use policy::{PolicyFile, StorePolicy, VerifiedPolicy};
 pub use store::{Ingest, Store};

@@ -1,13 +1,35 @@
-//! What this agent admits: the store's own rules, which no coordinator can loosen.
+//! What this agent admits: the store's own rules, which no coordinator can loosen, and which only
+//! the store's administrator can change.
+//!
+//! A [`StorePolicy`] is a policy file that makes sense. An agent runs on a [`VerifiedPolicy`] only,
+//! which the administrator named in the agent's membership has signed for this agent and this
+//! federation, and which is no older than what the agent obeyed before.
 
-use std::path::{Path, PathBuf};
+mod administrator;
+mod seen;
+mod statement;
+mod verified;
+mod words;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use chorale_dp::{Rational, Rho};
 use chorale_plan::{CohortRule, Derived, Mechanism, Policy, Refused, RoundSpec, gaussian_cap};
+use chorale_wire::Digest;
 use serde::{Deserialize, Serialize};
 
+pub use self::{
+    administrator::{Administrator, AdministratorError, read_public_key},
+    seen::SeenError,
+    statement::{PolicyStatement, Signature, SignatureFileError, Terms},
+    verified::{VerifiedPolicy, VerifyError},
+    words::{Report, in_words},
+};
 use crate::{
-    config::{ConfigError, read_toml},
+    config::{ConfigError, parse_toml},
     error::Explain,
 };
 
@@ -32,7 +54,13 @@ pub struct PolicyFile {
     pub persons_max: u32,
     /// Smallest T_min. Default 10.
     pub survivors_min: u32,
-    /// Smallest share of agents that a plan must assume corrupt, in thousandths. Default 100.
+    /// Largest share of a roster that may drop out of a round, as a fraction: T_min is at least
+    /// the rest. Default `1/3`, which is the most.
+    pub dropout_max: Rational,
+    /// Fewest agents that a plan must assume corrupt, A. Default 1.
+    pub corrupt_min: u32,
+    /// Smallest share of enrolled agents that a plan must assume corrupt, in thousandths.
+    /// Default 100.
     pub corrupt_per_mille_min: u32,
     /// Fewest agents enrolled in the federation, and fewest in a roster. Default 10.
     pub roster_min: u32,
@@ -64,14 +92,32 @@ pub enum PolicyError {
     },
 }
 
-/// A roster with fewer agents than the policy demands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the roster has {agents} agents; this agent's policy demands {roster_min}")]
-pub struct SmallRoster {
-    /// Agents in the roster.
-    pub agents: u32,
-    /// The policy's floor.
-    pub roster_min: u32,
+/// Why the policy refuses a roster.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RosterRefused {
+    /// Fewer agents than the policy demands.
+    #[error("the roster has {agents} agents; this agent's policy demands {roster_min}")]
+    Small {
+        /// Agents in the roster.
+        agents: u32,
+        /// The policy's floor.
+        roster_min: u32,
+    },
+    /// More of the roster may drop out than the policy tolerates.
+    #[error(
+        "{survivors_min} survivors of a roster of {agents} suffice; dropout_max = {dropout_max} of \
+         this agent's policy demands at least {needed}"
+    )]
+    Dropouts {
+        /// T_min.
+        survivors_min: u32,
+        /// Agents in the roster.
+        agents: u32,
+        /// The policy's share.
+        dropout_max: Rational,
+        /// Smallest T_min that the policy allows for this roster.
+        needed: u32,
+    },
 }
 
 impl Default for PolicyFile {
@@ -88,19 +134,39 @@ impl Default for PolicyFile {
             rounds_max: 64,
             persons_max: 100_000,
             survivors_min: 10,
+            dropout_max: third(),
+            corrupt_min: 1,
             corrupt_per_mille_min: 100,
             roster_min: 10,
         }
     }
 }
 
+/// The largest share of drop-outs that the protocol allows a policy to tolerate.
+fn third() -> Rational {
+    // The denominator is not zero.
+    Rational::new(1, 3).expect("a fraction")
+}
+
 impl StorePolicy {
-    /// Reads and checks a policy file.
+    /// Reads and checks a policy file, whoever wrote it, and gives the SHA-256 of exactly the
+    /// bytes that were read.
     ///
     /// # Errors
     /// [`PolicyError`] names the file, the line and the key.
-    pub fn load(path: &Path) -> Result<Self, PolicyError> {
-        Self::new(read_toml(path)?, path)
+    pub fn read(path: &Path) -> Result<(Self, Digest), PolicyError> {
+        let bytes =
+            fs::read(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
+        Ok((Self::parse(&bytes, path)?, Digest::plain(&bytes)))
+    }
+
+    /// Checks the content of the policy file in `path`.
+    fn parse(bytes: &[u8], path: &Path) -> Result<Self, PolicyError> {
+        let text = str::from_utf8(bytes).map_err(|error| ConfigError::Read {
+            path: path.into(),
+            source: std::io::Error::new(std::io::ErrorKind::InvalidData, error),
+        })?;
+        Self::new(parse_toml(text, path)?, path)
     }
 
     /// Checks `file`, which was read from `path`.
@@ -122,6 +188,9 @@ impl StorePolicy {
         }
         if file.survivors_min < 4 || file.roster_min < 4 {
             return wrong("survivors_min and roster_min", "at least 4");
+        }
+        if file.dropout_max < Rational::zero() || file.dropout_max > third() {
+            return wrong("dropout_max", "a fraction from 0/1 to 1/3");
         }
         let rho = gaussian_cap(file.epsilon_max, &file.delta);
         Ok(Self { file, path: path.into(), cap: rho })
@@ -146,13 +215,26 @@ impl StorePolicy {
         &self.cap
     }
 
-    /// Judges a roster before its keys are used.
+    /// Judges a roster of `agents`, and a round over it in which `survivors_min` suffice, before
+    /// any key is used for that round.
     ///
     /// # Errors
-    /// [`SmallRoster`].
-    pub fn admits_roster(&self, agents: u32) -> Result<(), SmallRoster> {
+    /// [`RosterRefused`] says which rule forbids it.
+    pub fn admits_roster(&self, agents: u32, survivors_min: u32) -> Result<(), RosterRefused> {
         let roster_min = self.file.roster_min;
-        if agents < roster_min { Err(SmallRoster { agents, roster_min }) } else { Ok(()) }
+        if agents < roster_min {
+            return Err(RosterRefused::Small { agents, roster_min });
+        }
+        let dropout_max = self.file.dropout_max.clone();
+        let roster = Rational::from_integer(agents);
+        let may_drop = &roster * &dropout_max;
+        let fits = |survivors: u32| Rational::from_integer(agents - survivors) <= may_drop;
+        if survivors_min > agents || fits(survivors_min) {
+            return Ok(());
+        }
+        // At most a third may drop out, so this ends.
+        let needed = (survivors_min..=agents).find(|survivors| fits(*survivors)).unwrap_or(agents);
+        Err(RosterRefused::Dropouts { survivors_min, agents, dropout_max, needed })
     }
 
     /// The first rule that forbids the round, as text.
@@ -180,6 +262,7 @@ impl StorePolicy {
             .or_else(|| {
                 below("agents assumed corrupt", corrupt, "corrupt_per_mille_min", corrupt_min)
             })
+            .or_else(|| below("agents assumed corrupt", corrupt, "corrupt_min", rules.corrupt_min))
     }
 
     fn forbids_task(&self, spec: &RoundSpec) -> Option<String> {
@@ -289,13 +372,14 @@ mod tests {
     #[test]
     fn each_rule_refuses_and_says_why() {
         let strict = PolicyFile::default;
-        let cases: [(PolicyFile, &str); 8] = [
+        let cases: [(PolicyFile, &str); 9] = [
             (PolicyFile { tasks: vec!["cooccurrence".into()], ..strict() }, "task 'popularity'"),
             (PolicyFile { epsilon_max: 0.5, ..strict() }, "epsilon_max = 0.5"),
             (PolicyFile { coordinates_max: 450, ..strict() }, "coordinates_max allows at most 450"),
             (PolicyFile { persons_max: 255, ..strict() }, "persons_max allows at most 255"),
             (PolicyFile { survivors_min: 11, ..strict() }, "survivors_min demands at least 11"),
             (PolicyFile { corrupt_per_mille_min: 200, ..strict() }, "demands at least 3"),
+            (PolicyFile { corrupt_min: 3, ..strict() }, "corrupt_min demands at least 3"),
             (PolicyFile { roster_min: 13, ..strict() }, "roster_min demands at least 13"),
             (PolicyFile { rounds_max: 0, ..strict() }, "rounds_max allows at most 0"),
         ];
@@ -329,7 +413,7 @@ mod tests {
         let path = dir.path().join("policy.toml");
         let load = |text: &str| {
             std::fs::write(&path, text).unwrap();
-            StorePolicy::load(&path)
+            StorePolicy::read(&path).map(|(policy, _)| policy)
         };
         assert_eq!(load("").unwrap().rules(), &PolicyFile::default());
         let error = load("epsilon_max = 2.0\nepsilom_max = 1.0\n").unwrap_err();
@@ -340,6 +424,34 @@ mod tests {
         assert!(load("delta = \"nothing\"").is_err());
         let cap = load("epsilon_max = 8.0").unwrap();
         assert!(cap.cap() > load("epsilon_max = 1.0").unwrap().cap());
-        assert_eq!(cap.admits_roster(9), Err(SmallRoster { agents: 9, roster_min: 10 }));
+        assert!(load("dropout_max = \"1/2\"").is_err());
+        assert!(load("dropout_max = \"-1/4\"").is_err());
+        fs::write(&path, b"# \xff").unwrap();
+        assert!(matches!(
+            StorePolicy::read(&path),
+            Err(PolicyError::File(ConfigError::Read { .. }))
+        ));
+    }
+
+    #[test]
+    fn small_rosters_and_too_many_dropouts_are_refused() {
+        let policy = |dropout_max: &str| {
+            let dropout_max = dropout_max.parse().unwrap();
+            let file = PolicyFile { dropout_max, ..PolicyFile::default() };
+            StorePolicy::new(file, Path::new("policy.toml")).unwrap()
+        };
+        assert!(matches!(
+            policy("1/3").admits_roster(9, 9),
+            Err(RosterRefused::Small { agents: 9, roster_min: 10 })
+        ));
+        // 33 of 99 is a third; one survivor fewer is not admitted.
+        assert_eq!(policy("1/3").admits_roster(99, 66), Ok(()));
+        let refused = policy("1/3").admits_roster(99, 65).unwrap_err();
+        assert!(matches!(refused, RosterRefused::Dropouts { needed: 66, .. }), "{refused}");
+        let refused = policy("1/10").admits_roster(99, 66).unwrap_err();
+        assert!(matches!(refused, RosterRefused::Dropouts { needed: 90, .. }), "{refused}");
+        assert!(refused.to_string().contains("dropout_max = 1/10"), "{refused}");
+        assert_eq!(policy("0/1").admits_roster(12, 12), Ok(()));
+        assert!(policy("0/1").admits_roster(12, 11).is_err());
     }
 }

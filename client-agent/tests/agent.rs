@@ -284,6 +284,62 @@ fn typos_and_mistakes_in_commands() {
     assert!(shop.refused(&["recommend", "1"]).contains("belong to another catalogue"));
 }
 
+#[test]
+fn an_administrator_signs_a_policy() {
+    let shop = Shop::new(&receipts());
+    let (key, policy) = (shop.path("admin/administrator.key"), shop.path("policy.toml"));
+    let (key, policy) = (key.to_str().unwrap(), policy.to_str().unwrap());
+    let signature = shop.path("policy.toml.sig");
+    assert!(shop.refused(&["policy", "keygen", "--out", key]).contains("cannot be used"));
+    fs::create_dir(shop.path("admin")).unwrap();
+    let made = shop.run(&["policy", "keygen", "--out", key]);
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    let public = fs::read_to_string(shop.path("admin/administrator.pub")).unwrap();
+    assert!(text(&made.stdout).contains(public.trim()));
+    assert!(!text(&made.stdout).contains(fs::read_to_string(key).unwrap().trim()));
+    assert!(shop.refused(&["policy", "keygen", "--out", key]).contains("keep the key"));
+
+    let sign = |more: &[&str]| {
+        let output = shop.run(&[&["policy", "sign", policy, "--key", key][..], more].concat());
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let said = sign(&[]);
+    assert!(said.contains("as number 1 for store-367 in federation demo"), "{said}");
+    assert!(said.contains("at most ε = 1 at δ = 1/100000"), "{said}");
+    assert!(sign(&[]).contains("as number 2"));
+    assert!(sign(&["--serial", "9"]).contains("as number 9"));
+    assert!(sign(&[]).contains("as number 10"));
+    let elsewhere = sign(&["--agent", "store-1", "--federation", "west"]);
+    assert!(elsewhere.contains("as number 11 for store-1 in federation west"), "{elsewhere}");
+
+    // Somebody else's number is not counted on from.
+    let other = shop.path("other.key");
+    let other = other.to_str().unwrap();
+    assert!(shop.run(&["policy", "keygen", "--out", other]).status.success());
+    let said = shop.refused(&["policy", "sign", policy, "--key", other]);
+    assert!(said.contains("not this administrator's") && said.contains("--serial"), "{said}");
+    fs::write(&signature, "0123").unwrap();
+    assert!(shop.refused(&["policy", "sign", policy, "--key", key]).contains("is damaged"));
+    let loose = fs::read_to_string(policy).unwrap().replace("1/3", "1/2");
+    shop.write("policy.toml", &loose);
+    let said = shop.refused(&["policy", "sign", policy, "--key", key, "--serial", "12"]);
+    assert!(said.contains("'dropout_max' must be"), "{said}");
+    assert_eq!(fs::read_to_string(&signature).unwrap(), "0123", "nothing was signed");
+
+    assert!(shop.refused(&["policy", "check"]).contains("enrol this store first"));
+    for wrong in [
+        &["policy", "sign", policy][..],
+        &["policy", "sign", policy, "--key", key, "--serial", "0"],
+        &["policy", "sign", policy, "--key", key, "--agent", "store-1"],
+        &["enrol", "invitation.toml"],
+    ] {
+        assert_eq!(shop.run(wrong).status.code(), Some(2), "{wrong:?}");
+    }
+    let said = shop.refused(&["enrol", "invitation.toml", "--administrator", "nobody.pub"]);
+    assert!(said.contains("invitation"), "{said}");
+}
+
 /// A limit on file sizes stands for a full disk: writing fails in the middle of the ingest.
 #[cfg(unix)]
 #[test]

@@ -20,7 +20,7 @@ use chorale_transport::{
     tls::Credentials,
 };
 use chorale_wire::{
-    AgentId, PublicKey, Signed, codec,
+    AgentId, Membership, PublicKey, Signed, codec,
     limits::ENROLMENT_BYTES_MAX,
     message::{EnrolmentAnswer, EnrolmentBundle, EnrolmentRequest, Reason},
 };
@@ -212,13 +212,16 @@ fn sign(ca: &Path, state: &Path) -> Result<Vec<String>, AnyError> {
             .map_err(AnyError::from)
             .and_then(|request| {
                 let bundle = authority.sign(&request, now_s(), &mut system_rng()?)?;
-                let agent = bundle.membership.peek()?.agent;
-                write(&relay.bundle_path(&agent), &codec::encode(&bundle, ENROLMENT_BYTES_MAX)?)?;
-                Ok(agent)
+                let member = bundle.membership.peek()?;
+                let path = relay.bundle_path(&member.agent);
+                write(&path, &codec::encode(&bundle, ENROLMENT_BYTES_MAX)?)?;
+                Ok(member)
             });
         match signed {
-            Ok(agent) => {
-                said.push(format!("signed    {agent}"));
+            Ok(member) => {
+                // The authority's owner can compare the key with what the administrator says.
+                let Membership { agent, administrator, .. } = member;
+                said.push(format!("signed    {agent}, administrator's key {administrator}"));
                 fs::remove_file(&path)
                     .map_err(|e| format!("cannot remove {}: {e}", path.display()))?;
             }

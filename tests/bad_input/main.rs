@@ -11,6 +11,7 @@ use std::{
     fs,
     io::Write as _,
     panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
     process::{Command, ExitCode, Output},
 };
 
@@ -37,12 +38,13 @@ fn main() -> ExitCode {
 
 type Case = (&'static str, fn());
 
-const CASES: [Case; 9] = [
+const CASES: [Case; 10] = [
     ("an_unreadable_file", an_unreadable_file),
     ("a_wrong_column", a_wrong_column),
     ("a_negative_price", a_negative_price),
     ("a_typo_in_the_agents_configuration", a_typo_in_the_agents_configuration),
     ("a_typo_in_the_coordinators_configuration", a_typo_in_the_coordinators_configuration),
+    ("a_loosened_policy", a_loosened_policy),
     ("expired_certificates", expired_certificates),
     ("a_full_disk", a_full_disk),
     ("a_cohort_below_the_floor", a_cohort_below_the_floor),
@@ -103,7 +105,57 @@ fn a_typo_in_the_agents_configuration() {
     place.edit_agent("agent.toml", "hom =", "home =");
     place.edit_agent("policy.toml", "epsilon_max", "epsilom_max");
     let said = place.agent_refuses(&["run", "--exit-when-done"]);
+    assert!(said.contains("changed after it was signed") && said.contains("policy.toml"), "{said}");
+    let (policy, key) = (place.agent_file("policy.toml"), place.federation.administrator_key(0));
+    let (policy, key) = (policy.to_str().unwrap(), key.to_str().unwrap());
+    let said = place.agent_refuses(&["policy", "sign", policy, "--key", key]);
     assert!(said.contains("epsilom_max") && said.contains("policy.toml"), "{said}");
+}
+
+/// Whoever can write the policy file, or put another one there, cannot loosen it.
+fn a_loosened_policy() {
+    let place = Place::new();
+    let (policy, signature) =
+        (place.agent_file("policy.toml"), place.agent_file("policy.toml.sig"));
+    let strict = [fs::read(&policy).unwrap(), fs::read(&signature).unwrap()];
+    let refuses = |words: &str| {
+        for command in [&["run", "--exit-when-done"][..], &["policy", "check"][..]] {
+            let said = place.agent_refuses(command);
+            assert!(said.contains(words) && said.contains("policy.toml"), "{said}");
+        }
+    };
+    let sign = |key: &Path, more: &[&str]| {
+        let words = ["policy", "sign", policy.to_str().unwrap(), "--key", key.to_str().unwrap()];
+        place.agent(&[&words[..], more].concat())
+    };
+    place.edit_agent("policy.toml", "epsilon_max = 8.0", "epsilon_max = 80.0");
+    refuses("changed after it was signed");
+    fs::remove_file(&signature).unwrap();
+    refuses("not signed");
+    // The administrator of another store signs.
+    let foreign = place.federation.administrator_key(1);
+    assert!(sign(&foreign, &[]).status.success());
+    refuses("is not this agent's administrator");
+    // Another store's policy, with the signature that is right there.
+    fs::write(&policy, &strict[0]).unwrap();
+    fs::copy(place.federation.agent_folder(1).join("policy.toml.sig"), &signature).unwrap();
+    refuses("is not this agent's administrator");
+    // This store's administrator, for somebody else.
+    let own = place.federation.administrator_key(0);
+    let other = ["--agent", "store-01", "--federation", "small", "--serial", "2"];
+    assert!(sign(&own, &other).status.success());
+    refuses("is signed for store-01");
+    let other = ["--agent", "store-00", "--federation", "large"];
+    assert!(sign(&own, &other).status.success());
+    refuses("is signed for federation large");
+    // What the administrator signed is good again.
+    fs::write(&signature, &strict[1]).unwrap();
+    let checked = place.agent(&["policy", "check", "--json"]);
+    assert!(checked.status.success());
+    let report: serde_json::Value = serde_json::from_slice(&checked.stdout).unwrap();
+    assert_eq!((&report["serial"], &report["agent"]), (&1.into(), &"store-00".into()));
+    assert_eq!(report["rules"]["epsilon_max"], 8.0);
+    assert_eq!(*place.federation.journal(0).0.as_rational(), Rational::zero());
 }
 
 fn a_typo_in_the_coordinators_configuration() {
@@ -169,6 +221,7 @@ fn a_policy_that_forbids_the_plan() {
         let path = place.federation.agent_folder(agent).join("policy.toml");
         let strict = fs::read_to_string(&path).unwrap() + "tasks = [\"cooccurrence\"]\n";
         fs::write(path, strict).unwrap();
+        place.federation.sign_policy(agent, 2);
     }
     let (result, events) = place.runtime.block_on(async {
         let coordinator = place.federation.start_coordinator();

@@ -8,8 +8,12 @@ use std::{
 };
 
 use chorale_client_agent::{
-    Config as AgentConfig, PolicyFile, RedbJournal, Store, StorePolicy, cli::read_catalogue,
-    ingest::ingest, keys::Key, pseudonym::Pseudonymiser,
+    Config as AgentConfig, PolicyFile, RedbJournal, Store, StorePolicy,
+    cli::read_catalogue,
+    ingest::ingest,
+    keys::Key,
+    policy::{Administrator, Signature, Terms},
+    pseudonym::Pseudonymiser,
 };
 use chorale_coordinator::config::Config as CoordinatorConfig;
 use chorale_dp::Rho;
@@ -199,7 +203,7 @@ impl Federation {
     #[must_use]
     pub fn open_journal(&self, number: u32) -> RedbJournal {
         let config = self.agent_config(number);
-        let policy = StorePolicy::load(&config.policy).unwrap();
+        let (policy, _) = StorePolicy::read(&config.policy).unwrap();
         RedbJournal::open(&config.data_dir, policy.cap().clone()).unwrap()
     }
 
@@ -221,6 +225,25 @@ impl Federation {
     pub fn pseudonyms(&self, number: u32) -> Pseudonymiser {
         let config = self.agent_config(number);
         Pseudonymiser::new(&Key::read(&config.pseudonym_key_path()).unwrap())
+    }
+
+    /// Signs one agent's policy as it is, as its administrator does.
+    ///
+    /// # Panics
+    /// When the policy is not valid.
+    pub fn sign_policy(&self, number: u32, serial: u32) {
+        let config = self.agent_config(number);
+        let administrator = Administrator::read(&self.administrator_key(number)).unwrap();
+        let (agent, federation) = (config.agent, config.federation);
+        let terms = Terms { agent, federation, serial, created_s: now_s() };
+        let (_, signature) = administrator.sign(&config.policy, terms).unwrap();
+        signature.write(&Signature::path_of(&config.policy)).unwrap();
+    }
+
+    /// The file of the key of one store's administrator.
+    #[must_use]
+    pub fn administrator_key(&self, number: u32) -> PathBuf {
+        self.agent_folder(number).join("administrator.key")
     }
 
     /// The federation's name.
@@ -266,9 +289,11 @@ impl Federation {
         for (number, invitation) in (0..).zip(&invitations) {
             let keys =
                 StoreKeys::generate(&self.agent_folder(number).join("keys"), &mut rng).unwrap();
-            let bundle =
-                authority.sign(&keys.request(invitation).unwrap(), now_s, &mut rng).unwrap();
-            keys.accept(invitation, &bundle, now_s).unwrap();
+            let administrator =
+                Administrator::create(&self.administrator_key(number)).unwrap().public();
+            let request = keys.request(invitation, &administrator).unwrap();
+            let bundle = authority.sign(&request, now_s, &mut rng).unwrap();
+            keys.accept(invitation, &administrator, &bundle, now_s).unwrap();
         }
     }
 
@@ -278,6 +303,7 @@ impl Federation {
         fs::write(folder.join("receipts.csv"), shop.receipts()).unwrap();
         fs::write(folder.join("agent.toml"), self.agent_toml(&shop)).unwrap();
         fs::write(folder.join("policy.toml"), POLICY).unwrap();
+        self.sign_policy(number, 1);
         let config = self.agent_config(number);
         Key::create(&config.pseudonym_key_path()).unwrap();
         Key::create(&config.store_key_path()).unwrap();

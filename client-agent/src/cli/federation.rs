@@ -15,6 +15,7 @@ use crate::{
     config::Config,
     error::{Explain, Failure},
     keys::Key,
+    policy::read_public_key,
     run,
 };
 
@@ -25,6 +26,10 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 pub(super) struct EnrolOptions {
     /// The invitation file from the enrolment authority.
     invitation: PathBuf,
+    /// The public key of the store's administrator (`client-agent policy keygen`). The authority
+    /// certifies it: from then on only policies that this key signed are in force here.
+    #[arg(long, value_name = "FILE")]
+    administrator: PathBuf,
     /// Where this store's keys are made; they never leave this folder.
     #[arg(long, value_name = "DIR", default_value = "keys")]
     keys: PathBuf,
@@ -95,8 +100,10 @@ pub(super) fn enrol(options: &EnrolOptions, out: &mut dyn Write) -> Result<Done,
     let invitation = Invitation::read(&options.invitation).map_err(|source| {
         EnrolError::Invitation { path: options.invitation.clone(), source: Box::new(source) }
     })?;
+    let administrator = read_public_key(&options.administrator)?;
     let keys = store_keys(&options.keys)?;
-    let request = keys.request(&invitation).map_err(|e| keys_error(&options.keys, e))?;
+    let request =
+        keys.request(&invitation, &administrator).map_err(|e| keys_error(&options.keys, e))?;
     let address = invitation.enrolment.clone();
     let until = Instant::now() + Duration::from_secs(options.wait_s);
     let mut said = String::new();
@@ -115,13 +122,15 @@ pub(super) fn enrol(options: &EnrolOptions, out: &mut dyn Write) -> Result<Done,
         match answer {
             EnrolmentAnswer::Issued(bundle) => {
                 let enrolment = keys
-                    .accept(&invitation, &bundle, super::now_s().unsigned_abs())
+                    .accept(&invitation, &administrator, &bundle, super::now_s().unsigned_abs())
                     .map_err(|e| keys_error(&options.keys, e))?;
                 writeln!(
                     out,
-                    "{} is enrolled; its keys are in {}",
+                    "{} is enrolled; its keys are in {}\n\
+                     it obeys policies signed by {}",
                     enrolment.agent,
-                    options.keys.display()
+                    options.keys.display(),
+                    enrolment.administrator
                 )
                 .map_err(OutputError)?;
                 return Ok(Done::Well);

@@ -78,9 +78,17 @@ pub(super) fn init(path: &Path, options: &Options, out: &mut dyn Write) -> Resul
     }
     writeln!(
         out,
-        "\nNext: edit {}, then `client-agent data check` and `client-agent ingest`.\n\
+        "\nNext:\n\
+         \x20 1. Edit {config}, then `client-agent data check` and `client-agent ingest`.\n\
+         \x20 2. `client-agent policy keygen --out administrator.key`: the key of the store's\n\
+         \x20    administrator, who keeps it, best on another machine.\n\
+         \x20 3. `client-agent enrol INVITATION --administrator administrator.pub`.\n\
+         \x20 4. Edit {policy}, then\n\
+         \x20    `client-agent policy sign {policy} --key administrator.key`.\n\
+         \x20 5. `client-agent policy check`, then `client-agent run`.\n\
          Keep a copy of the keys in a safe place: without them the data cannot be read.",
-        path.display()
+        config = path.display(),
+        policy = config.policy.display()
     )
     .map_err(OutputError)?;
     Ok(Done::Well)
@@ -114,7 +122,7 @@ mod tests {
         let run = || init(&path, &Options { print: false }, &mut Vec::new());
         run().unwrap();
         let config = Config::load(&path).unwrap();
-        let policy = StorePolicy::load(&config.policy).unwrap();
+        let (policy, _) = StorePolicy::read(&config.policy).unwrap();
         assert_eq!(*policy.rules(), PolicyFile::default());
         let key = Key::read(&config.store_key_path()).unwrap();
         run().unwrap();

@@ -47,7 +47,8 @@ pub(super) fn check(
     if task.shape(model) != spec.shape {
         return Err("the spec's shape is not the one that the task has on this model".into());
     }
-    policy.admits_roster(agents as u32).map_err(|error| error.to_string())
+    let survivors_min = spec.plan.cohort.survivors_min;
+    policy.admits_roster(agents as u32, survivors_min).map_err(|error| error.to_string())
 }
 
 /// Which kind of refusal an unminted permit is.

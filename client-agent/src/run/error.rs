@@ -6,19 +6,19 @@ use chorale_dp::SamplerError;
 use chorale_round::agent::Identity;
 use chorale_task::{CatalogueError, ContributeError, ModelError, TaskError};
 use chorale_transport::{AgentLinkConfig, KeyError, LinkError, StoreKeys, tls::TlsError};
-use chorale_wire::SecretKey;
+use chorale_wire::{PublicKey, SecretKey};
 
 use crate::{
     config::Config, error::Explain, journal::JournalError, keys::KeyError as SealKeyError,
-    policy::PolicyError, store::StoreError,
+    policy::VerifyError, store::StoreError,
 };
 
 /// Everything that stops a running agent.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The policy cannot be used.
+    /// The policy is not in force.
     #[error(transparent)]
-    Policy(#[from] PolicyError),
+    Policy(#[from] VerifyError),
     /// The sealing key cannot be used.
     #[error(transparent)]
     Key(#[from] SealKeyError),
@@ -129,8 +129,10 @@ pub(super) enum ContributionError {
     Gate(#[from] Box<chorale_gate::ReleaseError<ContributeError>>),
 }
 
-/// Who the agent is and how it connects, from its keys folder.
-pub(super) fn identity(config: &Config) -> Result<(Identity, AgentLinkConfig), RunError> {
+/// Who the agent is, how it connects and whose policies it obeys, from its keys folder.
+pub(super) fn identity(
+    config: &Config,
+) -> Result<(Identity, AgentLinkConfig, PublicKey), RunError> {
     let failed =
         |source| RunError::Identity { path: config.keys_dir.clone(), source: Box::new(source) };
     let keys = StoreKeys::open(&config.keys_dir).map_err(failed)?;
@@ -149,7 +151,8 @@ pub(super) fn identity(config: &Config) -> Result<(Identity, AgentLinkConfig), R
         coordinator: enrolment.coordinator,
         federation: config.federation.clone(),
     };
-    Ok((identity, AgentLinkConfig::new(config.coordinator.clone(), enrolment.credentials)))
+    let link = AgentLinkConfig::new(config.coordinator.clone(), enrolment.credentials);
+    Ok((identity, link, enrolment.administrator))
 }
 
 /// An error and its causes on one line, for the operator: public parameters only.

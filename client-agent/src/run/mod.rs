@@ -25,7 +25,9 @@ use tokio::{sync::mpsc, task::JoinSet};
 
 use self::contribute::{Contribution, Unreleased};
 pub use self::error::RunError;
-use crate::{config::Config, journal::RedbJournal, keys::Key, policy::StorePolicy, store::Store};
+use crate::{
+    config::Config, journal::RedbJournal, keys::Key, policy::VerifiedPolicy, store::Store,
+};
 
 /// How often the driver looks at the clock when nothing happens.
 const TICK: Duration = Duration::from_millis(500);
@@ -63,7 +65,7 @@ pub type Observer = Box<dyn Fn(Notice<'_>) + Send>;
 struct Driver {
     config: Config,
     options: RunOptions,
-    policy: StorePolicy,
+    policy: VerifiedPolicy,
     catalogue: Catalogue,
     store: Arc<Store>,
     journal: RedbJournal,
@@ -128,14 +130,15 @@ impl Driver {
         options: RunOptions,
         observer: Observer,
     ) -> Result<(Self, mpsc::Receiver<LinkEvent>), RunError> {
-        let policy = StorePolicy::load(&config.policy)?;
+        let (identity, link_config, administrator) = error::identity(&config)?;
+        // Verified once: a policy that is changed later holds from the next start.
+        let policy = VerifiedPolicy::enforce(&config, &administrator)?;
         let catalogue = read_catalogue(&config.catalogue)?;
         let key = Key::read(&config.store_key_path())?;
         let store = Store::open(&config.data_dir, &key)?;
         store.require_ingest(&catalogue.digest(), &config.home)?;
         let journal = RedbJournal::open(&config.data_dir, policy.cap().clone())?;
         let last_round = journal.last_round(&config.federation)?;
-        let (identity, link_config) = error::identity(&config)?;
         let machine = Machine::new(Arc::new(identity), None, last_round);
         let model = match store.model()? {
             Some(model) => Some((model.digest()?, model)),

@@ -399,6 +399,7 @@ impl Authority {
             agent: request.agent.clone(),
             identity: request.identity,
             tls_key: facts.key,
+            administrator: request.administrator,
             not_before_s: facts.not_before_s,
             not_after_s: facts.not_after_s,
             enrolled: self.enrolled(),
@@ -441,7 +442,7 @@ impl Authority {
             return Err(AuthorityError::TokenExpired { agent: agent(), expires_s, now_s });
         }
         // Constant time, by the hmac crate.
-        keys::proof(token, &request.agent, &request.identity, &request.tls_request)
+        keys::proof(token, request)
             .verify_slice(&request.proof)
             .map_err(|_| AuthorityError::Proof { agent: agent() })
     }

@@ -83,6 +83,8 @@ pub struct Enrolment {
     pub coordinator_address: String,
     /// The authority's word.
     pub membership: Signed<Membership>,
+    /// The store's administrator's Ed25519 key, as the membership certifies it.
+    pub administrator: PublicKey,
     /// The authority's Ed25519 key, pinned.
     pub authority: PublicKey,
     /// The coordinator's Ed25519 key, pinned.
@@ -114,35 +116,37 @@ impl StoreKeys {
         &self.keys.identity
     }
 
-    /// The request that answers an invitation. It holds public keys and proofs only.
+    /// The request that answers an invitation, with the public key of the store's administrator.
+    /// It holds public keys and proofs only.
     ///
     /// # Errors
     /// [`KeyError::Tls`] or [`KeyError::Encode`].
-    pub fn request(&self, invitation: &Invitation) -> Result<Signed<EnrolmentRequest>, KeyError> {
-        let tls_request = self.keys.certificate_request(invitation.agent.as_str())?;
-        let identity = self.keys.identity.public();
-        let proof = proof(&invitation.token, &invitation.agent, &identity, &tls_request)
-            .finalize()
-            .into_bytes()
-            .into();
-        let request = EnrolmentRequest {
+    pub fn request(
+        &self,
+        invitation: &Invitation,
+        administrator: &PublicKey,
+    ) -> Result<Signed<EnrolmentRequest>, KeyError> {
+        let mut request = EnrolmentRequest {
             agent: invitation.agent.clone(),
-            identity,
-            tls_request,
+            identity: self.keys.identity.public(),
+            tls_request: self.keys.certificate_request(invitation.agent.as_str())?,
+            administrator: *administrator,
             token: invitation.token_digest(),
-            proof,
+            proof: [0; 32],
         };
+        request.proof = proof(&invitation.token, &request).finalize().into_bytes().into();
         Ok(Signed::sign(&request, &self.keys.identity)?)
     }
 
-    /// Checks the authority's answer against the invitation and these keys, and keeps it. A
-    /// relay that changed anything is found out here.
+    /// Checks the authority's answer against the invitation, these keys and the administrator's,
+    /// and keeps it. A relay that changed anything is found out here.
     ///
     /// # Errors
     /// [`KeyError`]; nothing is kept then.
     pub fn accept(
         &self,
         invitation: &Invitation,
+        administrator: &PublicKey,
         bundle: &EnrolmentBundle,
         now_s: u64,
     ) -> Result<Enrolment, KeyError> {
@@ -166,6 +170,9 @@ impl StoreKeys {
         };
         let path = self.keys.folder.join(ENROLMENT_FILE);
         let enrolment = self.checked(&path, file.clone(), now_s)?;
+        if enrolment.administrator != *administrator {
+            return Err(KeyError::Mismatch { what: "a membership for another administrator" });
+        }
         write_toml(&path, &file)?;
         Ok(enrolment)
     }
@@ -214,6 +221,7 @@ impl StoreKeys {
             agent: file.agent,
             coordinator_address: file.coordinator_address,
             membership,
+            administrator: member.administrator,
             authority,
             coordinator,
             credentials: Credentials::new(certificate, self.keys.tls_private(), root),
@@ -370,17 +378,17 @@ struct ServerFile {
     tls_root: String,
 }
 
-/// HMAC-SHA-256 (RFC 2104) under the token over the agent and both public keys: a relay that
-/// swaps a key cannot make it.
-pub(crate) fn proof(
-    token: &Token,
-    agent: &AgentId,
-    identity: &PublicKey,
-    tls_request: &[u8],
-) -> Hmac<Sha256> {
+/// HMAC-SHA-256 (RFC 2104) under the token over the agent and every public key of its request: a
+/// relay that swaps a key cannot make it.
+pub(crate) fn proof(token: &Token, request: &EnrolmentRequest) -> Hmac<Sha256> {
     let message = Digest::of(
         "chorale/1 enrolment proof",
-        &[agent.as_str().as_bytes(), identity.as_bytes(), tls_request],
+        &[
+            request.agent.as_str().as_bytes(),
+            request.identity.as_bytes(),
+            &request.tls_request,
+            request.administrator.as_bytes(),
+        ],
     );
     // HMAC pads a key with zeros to the hash's block of 64 bytes.
     let mut block = Zeroizing::new([0; 64]);

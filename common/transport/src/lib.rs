@@ -42,11 +42,11 @@
 //! CoordinatorKeys::accept(&ServerBundle, now_s) -> Credentials; credentials(now_s)
 //! Authority::invite(&[(AgentId, note)], &Addresses, validity, now_s, rng) -> Vec<Invitation>
 //! Invitation::write(folder) | read(path);  TokenList::read(tokens.json).admits(..)
-//! StoreKeys::generate(folder, rng) | open(folder); request(&Invitation)
+//! StoreKeys::generate(folder, rng) | open(folder); request(&Invitation, &administrator)
 //! EnrolmentServer::bind(EnrolmentConfig::new(address, credentials, handler))
 //! request_enrolment(address, &root_fingerprint, &Signed<EnrolmentRequest>) -> EnrolmentAnswer
 //! Authority::sign(&Signed<EnrolmentRequest>, now_s, rng) -> EnrolmentBundle
-//! StoreKeys::accept(&Invitation, &EnrolmentBundle, now_s) -> Enrolment; enrolment(now_s)
+//! StoreKeys::accept(&Invitation, &administrator, &EnrolmentBundle, now_s) -> Enrolment; enrolment(now_s)
 //! ```
 //!
 //! Reading order: [`tls`], [`bounds`], `frame`, [`agent_link`], [`server`], then [`keys`],

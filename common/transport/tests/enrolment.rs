@@ -18,7 +18,9 @@ use chorale_wire::{
     message::{EnrolmentAnswer, EnrolmentBundle, EnrolmentRequest, Reason},
 };
 use rand::{SeedableRng as _, rngs::StdRng};
-use support::{Federation, agent_id, loopback, now_s, until_connected, until_linked};
+use support::{
+    Federation, administrator, agent_id, loopback, now_s, until_connected, until_linked,
+};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -77,7 +79,7 @@ async fn from_the_invitation_to_the_first_connection() {
     let invitation = Invitation::read(&path).unwrap();
     let keys = store(&mut federation, "store-1");
     assert!(matches!(keys.enrolment(now_s()), Err(KeyError::NotEnrolled { .. })));
-    let request = keys.request(&invitation).unwrap();
+    let request = keys.request(&invitation, &administrator()).unwrap();
     let ask = || request_enrolment(&invitation.enrolment, &invitation.root_fingerprint, &request);
     assert!(matches!(ask().await.unwrap(), EnrolmentAnswer::Pending(_)));
     // The authority signs offline.
@@ -86,7 +88,7 @@ async fn from_the_invitation_to_the_first_connection() {
     let bundle = federation.authority.sign(&asked, now_s(), &mut federation.rng).unwrap();
     desk.lock().unwrap().answer = Some(bundle);
     let EnrolmentAnswer::Issued(bundle) = ask().await.unwrap() else { panic!("not issued") };
-    keys.accept(&invitation, &bundle, now_s()).unwrap();
+    keys.accept(&invitation, &administrator(), &bundle, now_s()).unwrap();
     // A later start reads it from the folder.
     let keys = StoreKeys::open(&federation.folder.path().join("store-1")).unwrap();
     let enrolled = keys.enrolment(now_s()).unwrap();
@@ -114,7 +116,7 @@ async fn a_wrong_fingerprint_is_refused_before_anything_is_said() {
     let endpoint = EnrolmentServer::bind(config).unwrap();
     let address = endpoint.local_address().unwrap().to_string();
     let invitation = invite(&mut federation, "store-1", &nowhere());
-    let request = store(&mut federation, "store-1").request(&invitation).unwrap();
+    let request = store(&mut federation, "store-1").request(&invitation, &administrator()).unwrap();
     let wrong = Digest::plain(b"another root");
     let error = request_enrolment(&address, &wrong, &request).await.unwrap_err();
     assert!(matches!(error, EnrolmentError::WrongRoot { .. }), "{error:?}");
@@ -142,7 +144,7 @@ async fn a_forged_request_and_too_many_requests_never_reach_the_desk() {
     let endpoint = EnrolmentServer::bind(config).unwrap();
     let address = endpoint.local_address().unwrap().to_string();
     let invitation = invite(&mut federation, "store-1", &nowhere());
-    let request = store(&mut federation, "store-1").request(&invitation).unwrap();
+    let request = store(&mut federation, "store-1").request(&invitation, &administrator()).unwrap();
     let other = SecretKey::from_seed(&[3; 32]);
     let forged = Signed::sign(&request.peek().unwrap(), &other).unwrap();
     let root = invitation.root_fingerprint;
@@ -163,7 +165,7 @@ fn a_token_is_good_once_and_until_it_expires() {
     let mut federation = Federation::new(43);
     let keys = store(&mut federation, "store-1");
     let invitation = invite(&mut federation, "store-1", &nowhere());
-    let request = keys.request(&invitation).unwrap();
+    let request = keys.request(&invitation, &administrator()).unwrap();
     let late = federation.authority.sign(&request, now_s() + 7200, &mut federation.rng);
     assert!(matches!(late.unwrap_err(), AuthorityError::TokenExpired { .. }));
     federation.authority.sign(&request, now_s(), &mut federation.rng).unwrap();
@@ -176,7 +178,7 @@ fn a_token_is_good_once_and_until_it_expires() {
     let renewed = invite(&mut federation, "store-1", &nowhere());
     let old = federation.authority.sign(&request, now_s(), &mut federation.rng);
     assert!(matches!(old.unwrap_err(), AuthorityError::NotInvited { .. }));
-    let request = keys.request(&renewed).unwrap();
+    let request = keys.request(&renewed, &administrator()).unwrap();
     federation.authority.sign(&request, now_s(), &mut federation.rng).unwrap();
     assert_eq!(federation.authority.enrolled(), 1);
 }
@@ -185,9 +187,13 @@ fn a_token_is_good_once_and_until_it_expires() {
 fn a_relay_that_swaps_a_key_is_found_out() {
     let mut federation = Federation::new(44);
     let invitation = invite(&mut federation, "store-1", &nowhere());
-    let honest = store(&mut federation, "store-1").request(&invitation).unwrap().peek().unwrap();
+    let honest = store(&mut federation, "store-1")
+        .request(&invitation, &administrator())
+        .unwrap()
+        .peek()
+        .unwrap();
     let relay = store(&mut federation, "relay");
-    let relayed = relay.request(&invitation).unwrap().peek().unwrap();
+    let relayed = relay.request(&invitation, &administrator()).unwrap().peek().unwrap();
     // The relay knows the token's digest and not the token.
     let own_identity = EnrolmentRequest { identity: relayed.identity, ..honest.clone() };
     let own_tls_key = EnrolmentRequest {
@@ -195,7 +201,9 @@ fn a_relay_that_swaps_a_key_is_found_out() {
         tls_request: relayed.tls_request,
         ..honest.clone()
     };
-    for swapped in [own_identity, own_tls_key] {
+    let own_administrator =
+        EnrolmentRequest { administrator: relay.identity().public(), ..honest.clone() };
+    for swapped in [own_identity, own_tls_key, own_administrator] {
         let signed = Signed::sign(&swapped, relay.identity()).unwrap();
         let refused = federation.authority.sign(&signed, now_s(), &mut federation.rng);
         assert!(matches!(refused.unwrap_err(), AuthorityError::Proof { .. }));
@@ -215,12 +223,12 @@ fn a_store_refuses_an_answer_that_was_changed_on_the_way() {
     let mut federation = Federation::new(45);
     let invitation = invite(&mut federation, "store-1", &nowhere());
     let keys = store(&mut federation, "store-1");
-    let request = keys.request(&invitation).unwrap();
+    let request = keys.request(&invitation, &administrator()).unwrap();
     let good = federation.authority.sign(&request, now_s(), &mut federation.rng).unwrap();
     let foreign = {
         let mut other = Federation::new(46);
         let invitation = invite(&mut other, "store-1", &nowhere());
-        let request = store(&mut other, "store-1").request(&invitation).unwrap();
+        let request = store(&mut other, "store-1").request(&invitation, &administrator()).unwrap();
         other.authority.sign(&request, now_s(), &mut other.rng).unwrap()
     };
     let changed = [
@@ -232,10 +240,13 @@ fn a_store_refuses_an_answer_that_was_changed_on_the_way() {
         foreign,
     ];
     for bundle in changed {
-        assert!(keys.accept(&invitation, &bundle, now_s()).is_err());
+        assert!(keys.accept(&invitation, &administrator(), &bundle, now_s()).is_err());
         assert!(matches!(keys.enrolment(now_s()), Err(KeyError::NotEnrolled { .. })));
     }
-    keys.accept(&invitation, &good, now_s()).unwrap();
+    let accepted = keys.accept(&invitation, &keys.identity().public(), &good, now_s());
+    assert!(matches!(accepted, Err(KeyError::Mismatch { what }) if what.contains("administrator")));
+    let enrolled = keys.accept(&invitation, &administrator(), &good, now_s()).unwrap();
+    assert_eq!(enrolled.administrator, administrator());
     let two_years = 2 * 366 * 24 * 3600;
     assert!(keys.enrolment(now_s() + two_years).is_err());
 }

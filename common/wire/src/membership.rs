@@ -20,6 +20,10 @@ pub struct Membership {
     pub identity: PublicKey,
     /// SHA-256 of the DER `SubjectPublicKeyInfo` of the agent's TLS certificate.
     pub tls_key: Digest,
+    /// The Ed25519 key of the store's administrator, whose signature alone puts a policy into
+    /// force at this agent. It is certified here so that nobody at the store exchanges it without
+    /// the authority.
+    pub administrator: PublicKey,
     /// First second of validity (Unix time, UTC).
     pub not_before_s: u64,
     /// Last second of validity (Unix time, UTC).
@@ -93,6 +97,7 @@ mod tests {
             agent: AgentId::new("store-1").unwrap(),
             identity: SecretKey::from_seed(&[2; 32]).public(),
             tls_key: Digest::plain(b"key"),
+            administrator: SecretKey::from_seed(&[4; 32]).public(),
             not_before_s: 100,
             not_after_s: 200,
             enrolled: 12,

@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use chorale_client_agent::policy::Administrator;
 use chorale_coordinator::events::Event;
 use chorale_task::Model;
 use indicatif::ProgressBar;
@@ -125,6 +126,7 @@ impl Federation<'_> {
             );
             let config = home.join("agent.toml");
             self.place.write(&config, &text_of)?;
+            self.place.write_policy(store, &self.name, &home)?;
             let log = self.place.log(&format!("{}-{}", self.name, store.agent));
             let config = text(&config);
             let mut arguments =
@@ -292,8 +294,18 @@ impl Federation<'_> {
             let invitation =
                 root.join("invitations").join(format!("{}.invitation.toml", store.agent));
             let keys = text(&store.folder.join("keys"));
-            let arguments =
-                ["client-agent", "enrol", &text(&invitation), "--keys", &keys, "--wait-s", "120"];
+            let administrator = text(&Administrator::public_path(&store.administrator_key()));
+            let arguments = [
+                "client-agent",
+                "enrol",
+                &text(&invitation),
+                "--administrator",
+                &administrator,
+                "--keys",
+                &keys,
+                "--wait-s",
+                "120",
+            ];
             let log = self.place.log(&format!("enrol-{}", store.agent));
             waiting.push(Process::start(&arguments, &log, false)?);
         }

@@ -5,7 +5,11 @@ use std::{
     net::{TcpListener, UdpSocket},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    time::{SystemTime, UNIX_EPOCH},
 };
+
+use chorale_client_agent::policy::{Administrator, Signature, Terms};
+use chorale_wire::{AgentId, FederationId};
 
 use crate::setting::{EVENT_SQL, Setting, TEST_START_S};
 
@@ -81,6 +85,15 @@ pub enum DemoError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A store's administrator cannot sign its policy.
+    #[error("the policy of {agent} cannot be signed")]
+    Policy {
+        /// The agent.
+        agent: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A ledger does not verify: the run must not end as if all were well.
     #[error("the ledger of {federation} does not verify")]
     Ledger {
@@ -99,8 +112,17 @@ pub struct StorePlace {
     pub number: String,
     /// The agent's name.
     pub agent: String,
-    /// Folder with keys, policy and ingested data.
+    /// Folder with keys and ingested data.
     pub folder: PathBuf,
+}
+
+impl StorePlace {
+    /// The key of the store's administrator. It lies on the agent's machine here, because there is
+    /// only one.
+    #[must_use]
+    pub fn administrator_key(&self) -> PathBuf {
+        self.folder.join("administrator.key")
+    }
 }
 
 /// The folder of a run.
@@ -137,9 +159,34 @@ impl Workplace {
         let place = Self { root, stores };
         for store in &place.stores {
             fs::create_dir_all(&store.folder).map_err(file("create", &store.folder))?;
-            place.write(&store.folder.join("policy.toml"), POLICY)?;
+            Administrator::create(&store.administrator_key()).map_err(policy_of(store))?;
         }
         Ok(place)
+    }
+
+    /// Writes a store's policy for one federation into `folder`, and signs it as the store's
+    /// administrator does.
+    ///
+    /// # Errors
+    /// [`DemoError::File`] or [`DemoError::Policy`].
+    pub fn write_policy(
+        &self,
+        store: &StorePlace,
+        federation: &str,
+        folder: &Path,
+    ) -> Result<(), DemoError> {
+        let path = folder.join("policy.toml");
+        self.write(&path, POLICY)?;
+        let terms = Terms {
+            agent: AgentId::new(&store.agent).map_err(policy_of(store))?,
+            federation: FederationId::new(federation).map_err(policy_of(store))?,
+            serial: 1,
+            created_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |s| s.as_secs()),
+        };
+        let administrator =
+            Administrator::read(&store.administrator_key()).map_err(policy_of(store))?;
+        let (_, signature) = administrator.sign(&path, terms).map_err(policy_of(store))?;
+        signature.write(&Signature::path_of(&path)).map_err(policy_of(store))
     }
 
     /// Writes a text file.
@@ -163,7 +210,7 @@ impl Workplace {
         format!("agent\n{rows}")
     }
 
-    /// One agent's configuration for a federation.
+    /// One agent's configuration for a federation; its policy lies in the same folder.
     #[must_use]
     pub fn agent_config(
         &self,
@@ -177,14 +224,13 @@ impl Workplace {
         let transactions = data.join("stores").join(&store.number).join("transactions.parquet");
         format!(
             "agent = {agent:?}\nfederation = {federation:?}\ncoordinator = {coordinator:?}\nhome = {home:?}\n\
-             data_dir = {data_dir:?}\nkeys_dir = {keys:?}\npolicy = {policy:?}\ncatalogue = {catalogue:?}\n\
+             data_dir = {data_dir:?}\nkeys_dir = {keys:?}\ncatalogue = {catalogue:?}\n\
              events_before = \"{events_before}\"\n\nevent_sql = '''\n{EVENT_SQL}\n'''\n\n\
              [[sources]]\nname = \"transactions\"\npath = {transactions:?}\nformat = \"parquet\"\n\n\
              [[sources]]\nname = \"products\"\npath = {products:?}\nformat = \"parquet\"\n",
             agent = store.agent,
             home = store.number,
             keys = store.folder.join("keys"),
-            policy = store.folder.join("policy.toml"),
             catalogue = data.join("catalogue.csv"),
             products = data.join("products.parquet"),
             events_before = EVENTS_BEFORE,
@@ -210,6 +256,13 @@ allow_unprotected = true
 fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DemoError {
     let path = path.to_path_buf();
     move |source| DemoError::File { action, path, source }
+}
+
+fn policy_of<E: std::error::Error + Send + Sync + 'static>(
+    store: &StorePlace,
+) -> impl FnOnce(E) -> DemoError {
+    let agent = store.agent.clone();
+    move |source| DemoError::Policy { agent, source: Box::new(source) }
 }
 
 fn store_numbers(setting: &Setting) -> Result<Vec<String>, DemoError> {

@@ -60,6 +60,7 @@ impl Federation {
                     agent: agent.clone(),
                     identity: own.public(),
                     tls_key: tls_key(agent),
+                    administrator: own.public(),
                     not_before_s: 0,
                     not_after_s: u64::MAX,
                     enrolled: size as u32,

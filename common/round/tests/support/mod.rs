@@ -51,6 +51,7 @@ pub fn membership(index: usize, enrolled: usize) -> Membership {
         agent: agent_id(index),
         identity: agent_key(index).public(),
         tls_key: Digest::plain(agent_id(index).as_str().as_bytes()),
+        administrator: SecretKey::from_seed(&[3; 32]).public(),
         not_before_s: 0,
         not_after_s: u64::MAX / 2000,
         enrolled: enrolled as u32,

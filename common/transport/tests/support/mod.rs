@@ -12,7 +12,7 @@ use chorale_transport::{
     Addresses, Admit, Authority, CoordinatorKeys, Credentials, Enrolment, LinkEvent, Server,
     ServerConfig, ServerEvent, StoreKeys,
 };
-use chorale_wire::{AgentId, FederationId, ToCoordinator, message::Hello};
+use chorale_wire::{AgentId, FederationId, PublicKey, SecretKey, ToCoordinator, message::Hello};
 use rand::{SeedableRng as _, rngs::StdRng};
 use tokio::sync::mpsc::Receiver;
 
@@ -36,6 +36,11 @@ pub fn agent_id(name: &str) -> AgentId {
 
 pub fn loopback(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
+}
+
+/// The public key of the stores' administrator.
+pub fn administrator() -> PublicKey {
+    SecretKey::from_seed(&[3; 32]).public()
 }
 
 impl Federation {
@@ -67,9 +72,10 @@ impl Federation {
         let invitations =
             self.authority.invite(&stores, &addresses, validity, at_s, &mut self.rng).unwrap();
         let keys = StoreKeys::generate(&self.folder.path().join(name), &mut self.rng).unwrap();
-        let request = keys.request(&invitations[0]).unwrap();
+        let administrator = administrator();
+        let request = keys.request(&invitations[0], &administrator).unwrap();
         let bundle = self.authority.sign(&request, at_s, &mut self.rng).unwrap();
-        keys.accept(&invitations[0], &bundle, at_s).unwrap()
+        keys.accept(&invitations[0], &administrator, &bundle, at_s).unwrap()
     }
 
     pub fn server_config(&self, port: u16) -> ServerConfig {

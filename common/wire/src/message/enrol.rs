@@ -20,10 +20,12 @@ pub struct EnrolmentRequest {
     pub identity: PublicKey,
     /// DER of a PKCS#10 request for the TLS certificate, which proves possession of its key.
     pub tls_request: Vec<u8>,
+    /// The Ed25519 key of the store's administrator, to be certified in the membership.
+    pub administrator: PublicKey,
     /// SHA-256 of the one-time token, by which the authority finds the invitation.
     pub token: Digest,
-    /// HMAC-SHA-256 under the one-time token over the agent, the identity key and the TLS
-    /// request: a relay that swaps a key is found out.
+    /// HMAC-SHA-256 under the one-time token over the agent, the identity key, the TLS
+    /// request and the administrator's key: a relay that swaps a key is found out.
     pub proof: [u8; 32],
 }
 

@@ -1,0 +1,134 @@
+//! A policy in words, for the people who sign it and for those who ask what it allows.
+
+use chorale_wire::AgentId;
+use serde::Serialize;
+
+use super::{PolicyFile, StorePolicy, VerifiedPolicy};
+use crate::calendar;
+
+/// A verified policy, for machines.
+#[derive(Debug, Serialize)]
+pub struct Report<'a> {
+    /// The agent that it is for.
+    pub agent: &'a AgentId,
+    /// The federation that it is for.
+    pub federation: &'a str,
+    /// Its serial number.
+    pub serial: u32,
+    /// When it was signed, UTC.
+    pub signed_at: String,
+    /// The administrator's public key, in hexadecimal digits.
+    pub administrator: String,
+    /// SHA-256 of the policy file, in hexadecimal digits.
+    pub sha256: String,
+    /// Every rule, the defaults included.
+    pub rules: &'a PolicyFile,
+}
+
+impl<'a> Report<'a> {
+    /// What there is to say about `verified`.
+    #[must_use]
+    pub fn of(verified: &'a VerifiedPolicy) -> Self {
+        let statement = verified.statement();
+        Self {
+            agent: &statement.agent,
+            federation: statement.federation.as_str(),
+            serial: statement.serial,
+            signed_at: calendar::instant(i64::try_from(statement.created_s).unwrap_or(i64::MAX)),
+            administrator: statement.signer().to_string(),
+            sha256: statement.policy.to_string(),
+            rules: verified.rules(),
+        }
+    }
+}
+
+/// What `policy` allows and demands: one sentence for each rule, the defaults included.
+#[must_use]
+pub fn in_words(policy: &StorePolicy) -> Vec<String> {
+    let PolicyFile {
+        epsilon_max,
+        delta,
+        allow_unprotected,
+        tasks,
+        coordinates_max,
+        rounds_max,
+        persons_max,
+        survivors_min,
+        dropout_max,
+        corrupt_min,
+        corrupt_per_mille_min,
+        roster_min,
+    } = policy.rules();
+    let cap = policy.cap().as_rational().to_f64_down();
+    let tasks = if tasks.is_empty() { "none".into() } else { tasks.join(", ") };
+    vec![
+        format!(
+            "One person loses at most ε = {epsilon_max} at δ = {delta} over the federation's \
+             lifetime (ρ = {cap:.6})."
+        ),
+        if *allow_unprotected {
+            "ROUNDS WITHOUT NOISE ARE ALLOWED: in such a federation ε is infinite.".into()
+        } else {
+            "Rounds without noise are refused.".into()
+        },
+        format!("Tasks that may run: {tasks}."),
+        format!(
+            "A plan has at most {rounds_max} rounds of at most {coordinates_max} coordinates, and \
+             counts on at most {persons_max} persons here."
+        ),
+        format!("The federation and each of its rosters have at least {roster_min} agents."),
+        format!(
+            "A round needs at least {survivors_min} survivors; at most {dropout_max} of its roster \
+             may drop out."
+        ),
+        format!(
+            "At least {corrupt_min} agents, and {corrupt_per_mille_min} of every 1000 enrolled, \
+             are assumed to be in league with the coordinator."
+        ),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn every_rule_is_named() {
+        let file = PolicyFile {
+            epsilon_max: 2.5,
+            delta: "1/777".parse().unwrap(),
+            allow_unprotected: true,
+            tasks: vec!["popularity".into()],
+            coordinates_max: 1001,
+            rounds_max: 1002,
+            persons_max: 1003,
+            survivors_min: 1004,
+            dropout_max: "1/13".parse().unwrap(),
+            corrupt_min: 1005,
+            corrupt_per_mille_min: 233,
+            roster_min: 1006,
+        };
+        let words = in_words(&StorePolicy::new(file, Path::new("policy.toml")).unwrap()).join("\n");
+        for value in [
+            "2.5",
+            "1/777",
+            "WITHOUT NOISE",
+            "popularity",
+            "1001",
+            "1002",
+            "1003",
+            "1004",
+            "1/13",
+            "1005",
+            "233",
+            "1006",
+        ] {
+            assert!(words.contains(value), "{value} is not in:\n{words}");
+        }
+        let strict = StorePolicy::new(PolicyFile::default(), Path::new("policy.toml")).unwrap();
+        assert!(in_words(&strict).join("\n").contains("without noise are refused"));
+    }
+}
