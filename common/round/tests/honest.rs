@@ -22,7 +22,7 @@ fn every_size_gives_the_exact_sum_over_several_rounds() {
         }
         for completed in &world.completed {
             assert_eq!(completed.agents.len(), size);
-            assert_eq!(completed.votes.len(), size);
+            assert_eq!(completed.certificate.signatures.len(), size);
         }
     }
 }

@@ -444,6 +444,9 @@ impl World {
                 agent::Action::RoundDone(_)
                 | agent::Action::RoundAborted { .. }
                 | agent::Action::EpochLost { .. } => inner.nodes[index].upload = None,
+                agent::Action::AbortCertified(proof) => {
+                    inner.oracle.abort_certified(proof.session())?;
+                }
                 agent::Action::EpochReady { .. }
                 | agent::Action::Waiting { .. }
                 | agent::Action::Finished { .. } => {}

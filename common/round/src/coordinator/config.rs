@@ -18,6 +18,8 @@ pub struct Timeouts {
     pub survivor_vote_ms: u64,
     /// Until the survivors have revealed their shares.
     pub reveal_ms: u64,
+    /// Until enough agents have voted to abort a round whose vectors may have left.
+    pub abort_vote_ms: u64,
     /// How long a phase waits for an agent whose connection broke, within the phase's time.
     pub reconnect_grace_ms: u64,
 }
@@ -31,6 +33,7 @@ impl Default for Timeouts {
             accept_ms: 20_000,
             survivor_vote_ms: 20_000,
             reveal_ms: 20_000,
+            abort_vote_ms: 20_000,
             reconnect_grace_ms: 3_000,
         }
     }
