@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use chorale_ledger::{
-    ACCOUNTANT_VERSION, Adjacency, Chain, Entry, GenesisEntry, Head, IdentityMethod, Outcome,
-    Privacy, Unit, chain::Released, torn_tail,
+    ACCOUNTANT_VERSION, AbortProof, Adjacency, Chain, Entry, GenesisEntry, Head, IdentityMethod,
+    Outcome, Privacy, Unit, chain::Released, torn_tail,
 };
 use chorale_plan::delta_reserved;
 use chorale_wire::{PublicKey, RoundNumber, SecretKey, message::AbortCause};
@@ -88,6 +88,19 @@ impl Records {
     ) -> Result<Head, RunError> {
         let entry =
             self.chain.abort(round, cause, committed, unmask_started).map_err(RunError::Rule)?;
+        self.append(entry, key, time_s)
+    }
+
+    /// The ABORT of a round that the agents voted to abort: the charge is given back.
+    pub(crate) fn abort_certified(
+        &mut self,
+        round: RoundNumber,
+        cause: AbortCause,
+        proof: AbortProof,
+        key: &SecretKey,
+        time_s: u64,
+    ) -> Result<Head, RunError> {
+        let entry = self.chain.abort_certified(round, cause, proof).map_err(RunError::Rule)?;
         self.append(entry, key, time_s)
     }
 
