@@ -14,7 +14,7 @@ use std::{
 use chorale_ledger::{AbortProof, Entry, ReserveEntry, RosterEntry, chain::Released};
 use chorale_plan::{Derived, Plan, RoundSpec};
 use chorale_round::coordinator::{
-    Action, CertifiedAbort, Completed, CoordinatorConfig, Machine, Timeouts,
+    Action, CertifiedAbort, Completed, CoordinatorConfig, KeptCertificate, Machine, Timeouts,
 };
 use chorale_task::{Model, Next, NoisyTotal, Progress, Task};
 use chorale_transport::server::{Server, ServerEvent};
@@ -95,6 +95,7 @@ pub(crate) fn machine(
     key: &SecretKey,
     authority: chorale_wire::PublicKey,
     position: &Position,
+    certified: Vec<KeptCertificate>,
 ) -> Machine {
     let setup = config.timing.setup_ms;
     Machine::new(CoordinatorConfig {
@@ -114,6 +115,7 @@ pub(crate) fn machine(
         },
         last_epoch: Epoch(position.epoch),
         last_round: RoundNumber(position.round),
+        certified,
     })
 }
 
@@ -145,7 +147,7 @@ impl Driver {
             position,
             model,
         } = parts;
-        let machine = machine(&config, &key, authority, &position);
+        let machine = machine(&config, &key, authority, &position, records.certified());
         let bytes = model.encode()?;
         let digest = Model::digest_of(&bytes);
         state.save_model(&digest, &bytes)?;

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use chorale_ledger::{
-    ACCOUNTANT_VERSION, AbortProof, Adjacency, Chain, Entry, GenesisEntry, Head, IdentityMethod,
-    Outcome, Privacy, Unit, chain::Released, torn_tail,
+    ACCOUNTANT_VERSION, AbortProof, Adjacency, CertifiedRound, Chain, Entry, GenesisEntry, Head,
+    IdentityMethod, Outcome, Privacy, Unit, chain::Released, torn_tail,
 };
 use chorale_plan::delta_reserved;
+use chorale_round::coordinator::KeptCertificate;
 use chorale_wire::{PublicKey, RoundNumber, SecretKey, message::AbortCause};
 
 use crate::{config::Config, error::RunError, ledger_file::LedgerFile, programme::Programme};
@@ -102,6 +103,16 @@ impl Records {
     ) -> Result<Head, RunError> {
         let entry = self.chain.abort_certified(round, cause, proof).map_err(RunError::Rule)?;
         self.append(entry, key, time_s)
+    }
+
+    /// The latest rounds that the agents voted to abort, for agents that missed it.
+    pub(crate) fn certified(&self) -> Vec<KeptCertificate> {
+        let kept = |round: &CertifiedRound| KeptCertificate {
+            agents: round.agents.clone(),
+            electorate: round.electorate.clone(),
+            certificate: round.certificate.clone(),
+        };
+        self.chain.certified().map(kept).collect()
     }
 
     /// Rounds that a crash left open.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     canonical::{self, CanonicalError, hex32, hex64, whole},
     entry::{AbortEntry, AbortProof, Entry, GenesisEntry, Privacy, ReleaseEntry},
-    rules::{State, Violation},
+    rules::{CertifiedRound, State, Violation},
     verify::{VerifyError, replay},
 };
 
@@ -304,6 +304,11 @@ impl Chain {
     #[must_use]
     pub fn reserved(&self) -> Privacy {
         self.state.reserved()
+    }
+
+    /// The latest rounds that the agents voted to abort, oldest first, for agents that missed it.
+    pub fn certified(&self) -> impl Iterator<Item = &CertifiedRound> {
+        self.state.certified()
     }
 
     /// Rounds that are reserved and not ended, ascending: after a crash each needs an ABORT.

@@ -23,7 +23,7 @@ pub use entry::{
     Unit,
 };
 pub use report::{Completeness, Epsilon, Outcome, Report, RoundLine};
-pub use rules::Violation;
+pub use rules::{CertifiedRound, Violation};
 pub use verify::{Expect, VerifyError, verify, verify_with};
 
 #[cfg(test)]

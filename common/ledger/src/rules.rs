@@ -1,7 +1,7 @@
 //! The rules that every entry must follow, run by the writer and by every verifier alike.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
@@ -206,6 +206,8 @@ pub(crate) struct State {
     last_round: Option<RoundNumber>,
     open: BTreeMap<RoundNumber, Reservation>,
     sessions: BTreeSet<Digest>,
+    /// The latest rounds that the agents voted to abort, oldest first.
+    certified: VecDeque<CertifiedRound>,
     spent: Rho,
 }
 
@@ -240,6 +242,20 @@ impl RosterInForce {
     }
 }
 
+/// A round that the agents voted to abort.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertifiedRound {
+    /// The agents of its roster, ascending.
+    pub agents: Vec<AgentId>,
+    /// Who could vote.
+    pub electorate: Electorate,
+    /// The votes.
+    pub certificate: AbortCertificate,
+}
+
+/// Certificates of how many aborted rounds are kept at hand for agents that missed them.
+const CERTIFIED_KEPT: usize = 8;
+
 /// A round under way.
 #[derive(Clone, Debug)]
 pub(crate) struct Reservation {
@@ -258,6 +274,7 @@ impl State {
             last_round: None,
             open: BTreeMap::new(),
             sessions: BTreeSet::new(),
+            certified: VecDeque::new(),
             spent: Rho::zero(),
         })
     }
@@ -268,6 +285,10 @@ impl State {
 
     pub(crate) fn open(&self) -> &BTreeMap<RoundNumber, Reservation> {
         &self.open
+    }
+
+    pub(crate) fn certified(&self) -> impl Iterator<Item = &CertifiedRound> {
+        self.certified.iter()
     }
 
     /// What is charged; `Unprotected` in a federation without noise.
@@ -334,7 +355,14 @@ impl State {
                 self.charge(&release.rho);
             }
             Entry::Abort(abort) => {
-                self.open.remove(&abort.round);
+                let held = self.open.remove(&abort.round);
+                let votes = held.zip(abort.certificate.as_ref());
+                if let Some(round) = votes.and_then(|(held, proof)| certificate(&held, proof).ok())
+                {
+                    let surplus = (self.certified.len() + 1).saturating_sub(CERTIFIED_KEPT);
+                    self.certified.drain(..surplus);
+                    self.certified.push_back(round);
+                }
                 self.charge(&abort.rho_charged);
             }
         }
@@ -511,9 +539,9 @@ impl State {
     }
 }
 
-/// Verifies that T agents of the round's roster signed a vote to abort *this* round's session,
-/// which is put together again from what makes it: a certificate of another round is none.
-fn check_votes(held: &Reservation, proof: &AbortProof) -> Result<(), Violation> {
+/// The certificate of an abort. The session is *this* round's, put together again from what makes
+/// it: votes about another round are none about this one.
+fn certificate(held: &Reservation, proof: &AbortProof) -> Result<CertifiedRound, Violation> {
     let ReserveEntry { round, epoch, survivors_min, .. } = held.entry;
     let missing = Violation::EpochUnknown { round, epoch };
     let roster = held.roster.as_ref().ok_or(missing)?;
@@ -531,13 +559,24 @@ fn check_votes(held: &Reservation, proof: &AbortProof) -> Result<(), Violation> 
     let votes = voters.into_iter().zip(&proof.signatures);
     let signatures =
         votes.map(|(slot, signature)| VoterSignature { slot, signature: *signature }).collect();
-    match (AbortCertificate { session, signatures }).verify(&roster.electorate) {
+    Ok(CertifiedRound {
+        agents: roster.entry.agents.clone(),
+        electorate: roster.electorate.clone(),
+        certificate: AbortCertificate { session, signatures },
+    })
+}
+
+/// Verifies that T agents of the round's roster signed a vote to abort it.
+fn check_votes(held: &Reservation, proof: &AbortProof) -> Result<(), Violation> {
+    let round = held.entry.round;
+    let CertifiedRound { agents, electorate, certificate } = certificate(held, proof)?;
+    match certificate.verify(&electorate) {
         Ok(_) => Ok(()),
         Err(VotesError::TooFew { given, needed }) => {
             Err(Violation::TooFewVotes { round, votes: given, needed })
         }
         Err(VotesError::Signature { slot, .. }) => {
-            let voter = roster.entry.agents.get(slot.index()).cloned();
+            let voter = agents.get(slot.index()).cloned();
             let unknown = Violation::Voters { round, field: "voters" };
             Err(voter.map_or(unknown, |voter| Violation::ForgedVote { round, voter }))
         }

@@ -461,6 +461,12 @@ fn votes_to_abort_give_a_charge_back() {
         report.rounds.last().unwrap().outcome,
         Outcome::Aborted { cause: "votes".into(), charged: false, votes: Some(8) }
     );
+    // Whoever goes on with the file can hand the votes out again.
+    let resumed = Chain::resume(ledger.file.as_bytes()).unwrap();
+    let [round] = &resumed.certified().collect::<Vec<_>>()[..] else { panic!() };
+    let verified = round.certificate.verify(&round.electorate).unwrap();
+    assert_eq!(verified.session(), ballot(6, 0, Vote::Abort).session);
+    assert_eq!(round.agents, agents(0));
     // It ended: neither a second time nor by a release.
     assert!(matches!(ledger.release(6), Err(Violation::NotReserved { .. })));
     ledger.reserve(reserve(7, 1)).unwrap();

@@ -30,6 +30,7 @@ mod setup;
 mod stage;
 mod unmask;
 
+pub use abort::KeptCertificate;
 pub use action::{Action, CertifiedAbort, Completed};
 pub use config::{CoordinatorConfig, Timeouts};
 pub use contribution::{ContributionError, ReceivedContribution, Receiving};

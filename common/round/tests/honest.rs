@@ -149,6 +149,7 @@ fn a_restarted_coordinator_opens_a_higher_epoch() {
         timeouts: chorale_round::coordinator::Timeouts::default(),
         last_epoch: Epoch(1),
         last_round: RoundNumber(1),
+        certified: Vec::new(),
     };
     later.coordinator = chorale_round::coordinator::Machine::new(config);
     later.nodes = world.nodes;

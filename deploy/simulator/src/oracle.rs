@@ -58,6 +58,14 @@ pub enum Failure {
         /// The session.
         session: SessionId,
     },
+    /// An agent took a charge back that the ledger does not give back.
+    #[error("{agent} takes its charge for session {session} back and the ledger does not")]
+    Unrecorded {
+        /// The agent.
+        agent: AgentId,
+        /// The session.
+        session: SessionId,
+    },
     /// The ledger refused an entry, or the finished ledger does not verify.
     #[error("the ledger: {0}")]
     Ledger(String),
@@ -187,9 +195,18 @@ impl Oracle {
         self.end(round)
     }
 
-    /// An agent verified an abort certificate, or the coordinator made one.
-    pub(crate) fn abort_certified(&mut self, session: SessionId) -> Result<(), Failure> {
+    /// The coordinator wrote an abort certificate into the ledger.
+    pub(crate) fn abort_recorded(&mut self, session: SessionId) -> Result<(), Failure> {
         self.aborted.insert(session);
+        self.exclusive(session)
+    }
+
+    /// An agent verified an abort certificate and takes its charge back: the ledger had it first,
+    /// so that no agent's account is below the federation's.
+    pub(crate) fn given_back(&self, agent: &AgentId, session: SessionId) -> Result<(), Failure> {
+        if !self.aborted.contains(&session) {
+            return Err(Failure::Unrecorded { agent: agent.clone(), session });
+        }
         self.exclusive(session)
     }
 
@@ -275,7 +292,10 @@ mod tests {
         let verdict = seen().completed(&completed(vec![7; COORDINATES]), 2);
         assert!(matches!(verdict, Err(Failure::BelowFloor { .. })));
         let mut aborted = seen();
-        aborted.abort_certified(session(1)).unwrap();
+        let early = aborted.given_back(&agent(), session(1));
+        assert!(matches!(early, Err(Failure::Unrecorded { .. })));
+        aborted.abort_recorded(session(1)).unwrap();
+        aborted.given_back(&agent(), session(1)).unwrap();
         let verdict = aborted.completed(&completed(vec![7; COORDINATES]), 1);
         assert!(matches!(verdict, Err(Failure::BothCertified { .. })));
         let verdict = Oracle::default().completed(&completed(vec![0; COORDINATES]), 1);

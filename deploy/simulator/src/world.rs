@@ -455,7 +455,8 @@ impl World {
                 | agent::Action::RoundAborted { .. }
                 | agent::Action::EpochLost { .. } => inner.nodes[index].upload = None,
                 agent::Action::AbortCertified(proof) => {
-                    inner.oracle.abort_certified(proof.session())?;
+                    let agent = &inner.federation.agents[index];
+                    inner.oracle.given_back(agent, proof.session())?;
                 }
                 agent::Action::EpochReady { .. }
                 | agent::Action::Waiting { .. }
@@ -684,7 +685,7 @@ impl Inner {
         now_ms: u64,
     ) -> Result<(), Failure> {
         self.oracle.end(open.round)?;
-        self.oracle.abort_certified(proof.session)?;
+        self.oracle.abort_recorded(proof.session)?;
         self.aborted += 1;
         let (voters, signatures) = proof.votes.into_iter().unzip();
         let proof = AbortProof { spec: proof.spec, cohort: proof.cohort, voters, signatures };

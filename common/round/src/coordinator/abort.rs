@@ -1,13 +1,10 @@
 //! ABORT after COMMIT: vectors may have left agents, so the agents are asked to vote. T votes are
 //! proof that the session will never be unmasked, and give every agent its charge back.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use chorale_wire::{
-    AgentId, SessionId, Signature, Signed, Slot, SlotSet, ToAgent,
+    AgentId, Electorate, SessionId, Signature, Signed, Slot, SlotSet, ToAgent,
     message::{Abort, AbortCause, AbortCertificate, Ballot, SurvivorVote, Vote},
 };
 
@@ -15,7 +12,7 @@ use super::{
     action::CertifiedAbort, agree::voter_signatures, desk::Desk, fault::FaultKind,
     in_round::InRound, stage::Stage,
 };
-use crate::{certificate::check_vote, roster::VerifiedRoster};
+use crate::certificate::check_vote;
 
 /// Why a round ends without a result.
 #[derive(Debug)]
@@ -127,18 +124,27 @@ impl Aborting {
                 .filter_map(|voter| Some((name(voter.slot)?, voter.signature)))
                 .collect(),
         };
-        round.abort_certified(end, certified, Certified { roster, certificate }, desk)
+        let kept = KeptCertificate {
+            agents: roster.agent_ids().cloned().collect(),
+            electorate: roster.electorate().clone(),
+            certificate,
+        };
+        round.abort_certified(end, certified, kept, desk)
     }
 }
 
-/// A certificate that agents may still need when they come back.
-#[derive(Debug, Clone)]
-pub(super) struct Certified {
-    roster: Arc<VerifiedRoster>,
-    certificate: AbortCertificate,
+/// An abort certificate that agents may still need when they come back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptCertificate {
+    /// The agents of the roster.
+    pub agents: Vec<AgentId>,
+    /// Who could vote.
+    pub electorate: Electorate,
+    /// The votes.
+    pub certificate: AbortCertificate,
 }
 
-impl Certified {
+impl KeptCertificate {
     /// For an agent that has the epoch's roster.
     pub(super) fn message(&self) -> ToAgent {
         ToAgent::AbortCertificate { certificate: self.certificate.clone(), electorate: None }
@@ -148,11 +154,7 @@ impl Certified {
     pub(super) fn whole_message(&self) -> ToAgent {
         ToAgent::AbortCertificate {
             certificate: self.certificate.clone(),
-            electorate: Some(self.roster.electorate().clone()),
+            electorate: Some(self.electorate.clone()),
         }
-    }
-
-    pub(super) fn concerns(&self, agent: &AgentId) -> bool {
-        self.roster.slot_of(agent).is_some()
     }
 }

@@ -149,7 +149,8 @@ impl Collecting {
         });
         if let Err(error) = checked {
             let reason = format!("the agents that are left do not hang together: {error}");
-            return round.abort(AbortCause::Survivors, reason, Vec::new(), desk);
+            let end = End::new(AbortCause::Survivors, reason);
+            return Aborting::open(round, session, cohort, BTreeSet::new(), end, desk, now_ms);
         }
         let message = Survivors { session, survivors: survivors.clone() };
         let Some(signed) = desk.sign(&message) else {

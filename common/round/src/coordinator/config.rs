@@ -3,6 +3,8 @@
 use chorale_plan::CohortRule;
 use chorale_wire::{Epoch, FederationId, PublicKey, RoundNumber, SecretKey};
 
+use super::abort::KeptCertificate;
+
 /// How long each phase may take, in milliseconds. READY and upload times stand in the round spec.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
@@ -56,4 +58,6 @@ pub struct CoordinatorConfig {
     pub last_epoch: Epoch,
     /// The highest round number ever used; `RoundNumber(0)` in a new federation.
     pub last_round: RoundNumber,
+    /// Abort certificates of an earlier run, oldest first, for agents that missed them.
+    pub certified: Vec<KeptCertificate>,
 }

@@ -8,7 +8,7 @@ use chorale_wire::{
 };
 
 use super::{
-    abort::Certified,
+    abort::KeptCertificate,
     action::Action,
     config::CoordinatorConfig,
     fault::{Fault, FaultKind},
@@ -24,7 +24,7 @@ pub(super) struct Desk {
     pub(super) last_round: RoundNumber,
     pub(super) actions: Vec<Action>,
     /// The latest abort certificates, for agents that missed them.
-    pub(super) certified: VecDeque<Certified>,
+    pub(super) certified: VecDeque<KeptCertificate>,
 }
 
 /// Abort certificates kept for agents that come back: as many as a round is usually tried again.
@@ -43,7 +43,7 @@ impl Desk {
     }
 
     /// Keeps a certificate for agents that come back.
-    pub(super) fn keep(&mut self, certified: Certified) {
+    pub(super) fn keep(&mut self, certified: KeptCertificate) {
         self.certified.truncate(CERTIFIED_KEPT - 1);
         self.certified.push_front(certified);
     }
@@ -51,8 +51,8 @@ impl Desk {
     /// Sends an agent that said hello the abort certificates that concern it, oldest first. It
     /// may have lost its keys, but not its journal.
     pub(super) fn send_certified(&mut self, agent: &AgentId) {
-        let concerning = self.certified.iter().rev().filter(|kept| kept.concerns(agent));
-        let messages: Vec<ToAgent> = concerning.map(Certified::whole_message).collect();
+        let concerning = self.certified.iter().rev().filter(|kept| kept.agents.contains(agent));
+        let messages: Vec<ToAgent> = concerning.map(KeptCertificate::whole_message).collect();
         for message in messages {
             self.send(agent, message);
         }

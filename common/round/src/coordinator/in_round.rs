@@ -9,7 +9,7 @@ use chorale_wire::{
 };
 
 use super::{
-    abort::{Certified, End},
+    abort::{End, KeptCertificate},
     action::{Action, CertifiedAbort},
     desk::Desk,
     fault::FaultKind,
@@ -159,7 +159,7 @@ impl InRound {
         self,
         end: End,
         certified: CertifiedAbort,
-        kept: Certified,
+        kept: KeptCertificate,
         desk: &mut Desk,
     ) -> Stage {
         let slots = self.context.roster.slots().zip(self.context.roster.agent_ids());

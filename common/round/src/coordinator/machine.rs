@@ -1,12 +1,12 @@
 //! The machine that the coordinator's driver feeds.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 
 use chorale_plan::RoundSpec;
 use chorale_wire::{
     AgentId, Digest, RoundNumber, Signed, ToAgent, ToCoordinator,
     limits::ROUNDS_PER_EPOCH_MAX,
-    message::{AbortCause, Hello, MaskedHeader, Reason, Roster},
+    message::{AbortCause, Hello, MaskedHeader, Reason, Roster, Vote},
 };
 
 use super::{
@@ -36,15 +36,16 @@ pub struct Machine {
 impl Machine {
     /// A machine that knows no agent and has no epoch.
     #[must_use]
-    pub fn new(config: CoordinatorConfig) -> Self {
+    pub fn new(mut config: CoordinatorConfig) -> Self {
+        let certified = std::mem::take(&mut config.certified);
         Self {
             desk: Desk {
                 peers: Peers::new(config.timeouts.reconnect_grace_ms),
                 last_epoch: config.last_epoch,
                 last_round: config.last_round,
-                config,
                 actions: Vec::new(),
-                certified: VecDeque::new(),
+                certified: certified.into_iter().rev().collect(),
+                config,
             },
             stage: Stage::Idle,
         }
@@ -371,6 +372,12 @@ impl Machine {
             }
             (Stage::Revealing(stage), ToCoordinator::Reveal(reveal)) => {
                 stage.on_reveal(part()?, &reveal)
+            }
+            // One vote more than were needed.
+            (Stage::Between(_) | Stage::Gathering(_), ToCoordinator::SurvivorVote(vote))
+                if vote.peek().is_ok_and(|vote| vote.vote == Vote::Abort) =>
+            {
+                Ok(())
             }
             (stage, _) => Err(FaultKind::OutOfPhase { message: kind, phase: stage.name() }),
         }

@@ -182,6 +182,7 @@ impl World {
             timeouts: Timeouts { reconnect_grace_ms: 500, ..Timeouts::default() },
             last_epoch: Epoch(0),
             last_round: RoundNumber(0),
+            certified: Vec::new(),
         });
         let nodes = (0..size)
             .map(|index| Node {
