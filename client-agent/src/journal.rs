@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use chorale_dp::Rho;
 use chorale_gate::{Charge, Journal, JournalRefusal, JournalState, Record, Settlement};
-use chorale_wire::{FederationId, RoundNumber, codec};
+use chorale_wire::{FederationId, RoundNumber, VerifiedAbort, codec};
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 
 use crate::{error::Explain, keys::create_private_dir};
@@ -183,6 +183,17 @@ impl Journal for RedbJournal {
         self.append(&Record::Settled { federation: federation.clone(), round, settlement })
     }
 
+    fn reopen(
+        &mut self,
+        federation: &FederationId,
+        abort: &VerifiedAbort,
+    ) -> Result<RoundNumber, JournalError> {
+        let reopened = self.state.reopening(federation, abort)?;
+        let round = reopened.round();
+        self.append(&reopened.into())?;
+        Ok(round)
+    }
+
     fn spent(&self, federation: &FederationId) -> Result<Rho, JournalError> {
         self.check_whole()?;
         Ok(self.state.spent(federation))
@@ -255,7 +266,10 @@ fn failed(path: &Path, doing: &'static str, error: impl Into<redb::Error>) -> Jo
 mod tests {
     #![allow(clippy::unwrap_used)]
     use chorale_dp::Rational;
-    use chorale_wire::Digest;
+    use chorale_wire::{
+        Digest, Electorate, Epoch, SecretKey, SessionId, Signed, Slot, SlotSet, VoterSignature,
+        message::{AbortCertificate, SurvivorVote, Vote},
+    };
 
     use super::*;
 
@@ -278,13 +292,64 @@ mod tests {
         }
     }
 
+    fn session(round: u64) -> SessionId {
+        let digest = Digest::plain(b"");
+        SessionId::new(Epoch(1), RoundNumber(round), &digest, &digest, &SlotSet::empty(4))
+    }
+
+    fn key(slot: u8) -> SecretKey {
+        SecretKey::from_seed(&[slot + 1; 32])
+    }
+
+    fn electorate() -> Electorate {
+        Electorate::new((0..4).map(|slot| key(slot).public()).collect(), 3).unwrap()
+    }
+
+    fn released(round: u64) -> Settlement {
+        Settlement::Released { session: session(round), electorate: electorate().digest() }
+    }
+
+    /// Three of four agents voted to abort the round's session.
+    fn aborted(round: u64) -> VerifiedAbort {
+        let vote = |slot: u8| {
+            let slot_number = Slot(u16::from(slot));
+            let session = session(round);
+            let vote = SurvivorVote { session, slot: slot_number, vote: Vote::Abort };
+            let signature = Signed::sign(&vote, &key(slot)).unwrap().signature();
+            VoterSignature { slot: slot_number, signature }
+        };
+        let signatures = (0..3).map(vote).collect();
+        let certificate = AbortCertificate { session: session(round), signatures };
+        certificate.verify(&electorate()).unwrap()
+    }
+
+    #[test]
+    fn a_released_round_is_given_back_on_proof_also_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = RedbJournal::open(dir.path(), rho(5)).unwrap();
+        journal.charge(&charge(1, 2)).unwrap();
+        journal.settle(&federation(), RoundNumber(1), released(1)).unwrap();
+        drop(journal);
+        let mut journal = RedbJournal::open(dir.path(), rho(5)).unwrap();
+        let foreign = journal.reopen(&federation(), &aborted(2)).unwrap_err();
+        assert!(matches!(foreign, JournalError::Refused(JournalRefusal::NotReleased { .. })));
+        assert_eq!(journal.spent(&federation()).unwrap(), rho(2));
+        assert_eq!(journal.reopen(&federation(), &aborted(1)).unwrap(), RoundNumber(1));
+        assert!(journal.reopen(&federation(), &aborted(1)).is_err());
+        drop(journal);
+        let mut journal = RedbJournal::open(dir.path(), rho(5)).unwrap();
+        assert_eq!(journal.spent(&federation()).unwrap(), rho(0));
+        let again = Charge { round: RoundNumber(2), ..charge(1, 2) };
+        journal.charge(&again).unwrap();
+    }
+
     #[test]
     fn charges_survive_and_repeats_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         let mut journal = RedbJournal::open(dir.path(), rho(5)).unwrap();
         assert_eq!(journal.last_round(&federation()).unwrap(), None);
         journal.charge(&charge(1, 2)).unwrap();
-        journal.settle(&federation(), RoundNumber(1), Settlement::Released).unwrap();
+        journal.settle(&federation(), RoundNumber(1), released(1)).unwrap();
         journal.charge(&charge(2, 2)).unwrap();
         journal.settle(&federation(), RoundNumber(2), Settlement::Refunded).unwrap();
         drop(journal);
@@ -322,7 +387,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut journal = RedbJournal::open(dir.path(), rho(5)).unwrap();
         journal.charge(&charge(1, 2)).unwrap();
-        journal.settle(&federation(), RoundNumber(1), Settlement::Released).unwrap();
+        journal.settle(&federation(), RoundNumber(1), released(1)).unwrap();
         let transaction = journal.database.begin_write().unwrap();
         transaction.open_table(RECORDS).unwrap().remove(0).unwrap();
         transaction.commit().unwrap();

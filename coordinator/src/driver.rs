@@ -11,9 +11,11 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use chorale_ledger::{Entry, ReserveEntry, RosterEntry, chain::Released};
+use chorale_ledger::{AbortProof, Entry, ReserveEntry, RosterEntry, chain::Released};
 use chorale_plan::{Derived, Plan, RoundSpec};
-use chorale_round::coordinator::{Action, Completed, CoordinatorConfig, Machine, Timeouts};
+use chorale_round::coordinator::{
+    Action, CertifiedAbort, Completed, CoordinatorConfig, KeptCertificate, Machine, Timeouts,
+};
 use chorale_task::{Model, Next, NoisyTotal, Progress, Task};
 use chorale_transport::server::{Server, ServerEvent};
 use chorale_wire::{
@@ -63,6 +65,9 @@ pub(crate) struct Driver {
     retries: u32,
     aborted_epoch: bool,
     setting_up: bool,
+    stopping: bool,
+    /// Why no round is tried again, to be returned when the agents have been told.
+    given_up: Option<RunError>,
     done: bool,
 }
 
@@ -90,6 +95,7 @@ pub(crate) fn machine(
     key: &SecretKey,
     authority: chorale_wire::PublicKey,
     position: &Position,
+    certified: Vec<KeptCertificate>,
 ) -> Machine {
     let setup = config.timing.setup_ms;
     Machine::new(CoordinatorConfig {
@@ -104,10 +110,12 @@ pub(crate) fn machine(
             accept_ms: setup,
             survivor_vote_ms: config.timing.reveal_ms,
             reveal_ms: config.timing.reveal_ms,
+            abort_vote_ms: config.timing.reveal_ms,
             ..Timeouts::default()
         },
         last_epoch: Epoch(position.epoch),
         last_round: RoundNumber(position.round),
+        certified,
     })
 }
 
@@ -139,7 +147,7 @@ impl Driver {
             position,
             model,
         } = parts;
-        let machine = machine(&config, &key, authority, &position);
+        let machine = machine(&config, &key, authority, &position, records.certified());
         let bytes = model.encode()?;
         let digest = Model::digest_of(&bytes);
         state.save_model(&digest, &bytes)?;
@@ -166,6 +174,8 @@ impl Driver {
             retries: 0,
             aborted_epoch: false,
             setting_up: false,
+            stopping: false,
+            given_up: None,
             done,
         })
     }
@@ -193,13 +203,11 @@ impl Driver {
             let wait = self.until_next_tick();
             tokio::select! {
                 biased;
-                () = &mut shutdown => {
-                    let actions = self.machine.abort_round("the coordinator is shutting down");
-                    match self.carry_out(actions) {
-                        // That no try is left is no error of a stop; the agents are told below.
-                        Ok(()) | Err(RunError::Round { .. }) => break,
-                        Err(error) => return Err(error),
-                    }
+                () = &mut shutdown, if !self.stopping => {
+                    self.stopping = true;
+                    let reason = "the coordinator is shutting down";
+                    let actions = self.machine.abort_round(reason, now_ms());
+                    self.carry_out(actions)?;
                 }
                 event = events.recv() => match event {
                     Some(event) => self.on_event(event)?,
@@ -209,6 +217,17 @@ impl Driver {
                     let actions = self.machine.tick(now_ms());
                     self.carry_out(actions)?;
                 }
+            }
+            if self.stopping {
+                // The agents may still vote on the round; that has a deadline of its own.
+                if self.round.is_none() {
+                    break;
+                }
+                continue;
+            }
+            if let Some(error) = self.given_up.take() {
+                self.server.shutdown().await;
+                return Err(error);
             }
             self.schedule()?;
         }
@@ -386,10 +405,11 @@ impl Driver {
                     self.position.epoch = epoch.0;
                     self.state.save(&self.position)?;
                 }
-                Action::EpochReady { epoch, agents, roster, excluded, .. } => {
+                Action::EpochReady { epoch, agents, roster, graph_seed, memberships, excluded } => {
                     self.epoch_failures = 0;
                     self.setting_up = false;
-                    let entry = RosterEntry { epoch, roster, agents: agents.clone() };
+                    let entry = RosterEntry::of(epoch, roster, graph_seed, &memberships)
+                        .map_err(RunError::Roster)?;
                     self.records.append(Entry::Roster(entry), &self.key, now_s())?;
                     let excluded =
                         excluded.into_iter().map(|(agent, why)| (agent.to_string(), why)).collect();
@@ -417,10 +437,18 @@ impl Driver {
                     self.reporter.report(&Event::Cohort { round: round.0, agents });
                 }
                 Action::RoundComplete(completed) => self.on_complete(&completed)?,
-                Action::RoundAborted { round, reason, blamed, cause, unmask_started } => {
+                Action::RoundAborted {
+                    round,
+                    reason,
+                    blamed,
+                    cause,
+                    unmask_started,
+                    certificate,
+                } => {
+                    self.record_abort(round, cause, unmask_started, certificate.as_deref())?;
                     let blamed =
                         blamed.into_iter().map(|(agent, why)| (agent.to_string(), why)).collect();
-                    self.on_aborted(round, cause, reason, blamed, unmask_started)?;
+                    self.on_aborted(round, reason, blamed, certificate.as_deref());
                 }
                 Action::Fault(fault) => tracing::warn!(%fault, "a message was dropped"),
             }
@@ -518,22 +546,44 @@ impl Driver {
         Ok(())
     }
 
-    fn on_aborted(
+    /// Before the cohort is fixed no masked vector can exist. Afterwards the charge stands, unless
+    /// the agents voted that nothing will ever be unmasked.
+    fn record_abort(
         &mut self,
         round: RoundNumber,
         cause: AbortCause,
+        unmask_started: bool,
+        certificate: Option<&CertifiedAbort>,
+    ) -> Result<(), RunError> {
+        let committed = self.round.as_ref().is_some_and(|open| open.cohort_fixed);
+        match certificate {
+            Some(certified) => {
+                let (voters, signatures) = certified.votes.iter().cloned().unzip();
+                let (spec, cohort) = (certified.spec, certified.cohort.clone());
+                let proof = AbortProof { spec, cohort, voters, signatures };
+                self.records.abort_certified(round, cause, proof, &self.key, now_s())?;
+            }
+            None => {
+                let (key, time_s) = (&self.key, now_s());
+                self.records.abort(round, cause, committed, unmask_started, key, time_s)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn on_aborted(
+        &mut self,
+        round: RoundNumber,
         reason: String,
         blamed: Vec<(String, String)>,
-        unmask_started: bool,
-    ) -> Result<(), RunError> {
-        let Some(open) = self.round.take() else { return Ok(()) };
+        certificate: Option<&CertifiedAbort>,
+    ) {
+        let Some(open) = self.round.take() else { return };
         self.server.expect_no_uploads();
-        // Before the cohort is fixed no masked vector can exist; afterwards the charge stands.
-        let charged = open.cohort_fixed;
-        self.records.abort(round, cause, charged, unmask_started, &self.key, now_s())?;
         self.retries += 1;
-        // The keys of agents that got lost are not coming back: gather a new epoch.
-        self.aborted_epoch = true;
+        // A certificate shows an epoch whose agents can still decide: its next key may do. Else
+        // the keys of agents that got lost are not coming back: gather a new epoch.
+        self.aborted_epoch = certificate.is_none();
         self.gathering_since_ms = now_ms();
         let retry = self.retries <= self.config.timing.retries;
         self.reporter.report(&Event::Aborted {
@@ -541,11 +591,10 @@ impl Driver {
             reason: reason.clone(),
             blamed,
             retry,
+            votes: certificate.map(|certified| certified.votes.len() as u32),
         });
-        if retry {
-            Ok(())
-        } else {
-            Err(RunError::Round { round, spec: open.spec.plan.name, reason })
+        if !retry {
+            self.given_up = Some(RunError::Round { round, spec: open.spec.plan.name, reason });
         }
     }
 

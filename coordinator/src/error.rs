@@ -101,6 +101,9 @@ pub enum RunError {
     /// The state cannot be decoded.
     #[error("the optimiser's stored state cannot be read")]
     Decode(#[from] chorale_wire::DecodeError),
+    /// A membership that the round machine verified cannot be written down: a defect.
+    #[error("a membership of the epoch's roster cannot be written into the ledger")]
+    Roster(#[source] chorale_wire::DecodeError),
     /// The network part failed.
     #[error("the network cannot be used: check the listen address and the certificates")]
     Bind(#[source] Box<dyn std::error::Error + Send + Sync>),

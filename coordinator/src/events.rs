@@ -85,6 +85,9 @@ pub enum Event {
         blamed: Vec<(String, String)>,
         /// Whether another attempt follows.
         retry: bool,
+        /// How many agents voted to abort it, where their votes give its charge back.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        votes: Option<u32>,
     },
     /// All plans are done.
     Finished {

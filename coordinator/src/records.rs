@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use chorale_ledger::{
-    ACCOUNTANT_VERSION, Adjacency, Chain, Entry, GenesisEntry, Head, IdentityMethod, Outcome,
-    Privacy, Unit, chain::Released, torn_tail,
+    ACCOUNTANT_VERSION, AbortProof, Adjacency, CertifiedRound, Chain, Entry, GenesisEntry, Head,
+    IdentityMethod, Outcome, Privacy, Unit, chain::Released, torn_tail,
 };
 use chorale_plan::delta_reserved;
+use chorale_round::coordinator::KeptCertificate;
 use chorale_wire::{PublicKey, RoundNumber, SecretKey, message::AbortCause};
 
 use crate::{config::Config, error::RunError, ledger_file::LedgerFile, programme::Programme};
@@ -89,6 +90,29 @@ impl Records {
         let entry =
             self.chain.abort(round, cause, committed, unmask_started).map_err(RunError::Rule)?;
         self.append(entry, key, time_s)
+    }
+
+    /// The ABORT of a round that the agents voted to abort: the charge is given back.
+    pub(crate) fn abort_certified(
+        &mut self,
+        round: RoundNumber,
+        cause: AbortCause,
+        proof: AbortProof,
+        key: &SecretKey,
+        time_s: u64,
+    ) -> Result<Head, RunError> {
+        let entry = self.chain.abort_certified(round, cause, proof).map_err(RunError::Rule)?;
+        self.append(entry, key, time_s)
+    }
+
+    /// The latest rounds that the agents voted to abort, for agents that missed it.
+    pub(crate) fn certified(&self) -> Vec<KeptCertificate> {
+        let kept = |round: &CertifiedRound| KeptCertificate {
+            agents: round.agents.clone(),
+            electorate: round.electorate.clone(),
+            certificate: round.certificate.clone(),
+        };
+        self.chain.certified().map(kept).collect()
     }
 
     /// Rounds that a crash left open.

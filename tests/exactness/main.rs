@@ -25,7 +25,9 @@ use chorale_tests::{
     federation::{plan, policy},
     shop,
 };
-use chorale_wire::{Digest, Epoch, FederationId, RoundNumber, SessionId, Slot, SlotSet};
+use chorale_wire::{
+    Digest, Epoch, FederationId, RoundNumber, SessionId, Slot, SlotSet, VerifiedAbort,
+};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 
@@ -395,6 +397,16 @@ impl Journal for Memory {
         settlement: Settlement,
     ) -> Result<(), JournalRefusal> {
         self.0.apply(&Record::Settled { federation: federation.clone(), round, settlement })
+    }
+
+    fn reopen(
+        &mut self,
+        federation: &FederationId,
+        abort: &VerifiedAbort,
+    ) -> Result<RoundNumber, JournalRefusal> {
+        let reopened = self.0.reopening(federation, abort)?;
+        let round = reopened.round();
+        self.0.apply(&reopened.into()).map(|()| round)
     }
 
     fn spent(&self, federation: &FederationId) -> Result<chorale_dp::Rho, JournalRefusal> {

@@ -108,7 +108,7 @@ an_agent_dies! {
     an_agent_dies_in_training: "training", 2;
     an_agent_dies_when_it_is_ready: "waiting for the cohort", 2;
     an_agent_dies_while_it_masks: "masking its vector", 2;
-    an_agent_dies_after_its_vector_left: "waiting for the survivors", 2;
+    an_agent_dies_when_its_vector_is_about_to_leave: "waiting for the survivors", 2;
     an_agent_dies_when_it_has_voted: "waiting for the survivors' votes", 2;
     an_agent_dies_when_it_has_revealed: "waiting for the result", 2;
 }
@@ -140,23 +140,74 @@ async fn two_deaths_before_the_cohort_abort_the_round_and_it_is_tried_again() {
     }
 }
 
-/// Masked vectors had left when the round failed. The agents do not answer the same question
-/// again (two answers with different noise say more than one), so the federation stops with a
-/// reason and with its books in order.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_deaths_after_the_cohort_end_the_federation_cleanly() {
-    let timing = Setup::default().timing.replace("retries = 4", "retries = 1");
+/// Masked vectors had left when the round failed. The agents vote to abort it, and with their
+/// votes the same step is asked again: it costs nobody anything.
+async fn two_deaths_after_the_cohort(phase: &'static str) {
+    // Everybody is waited for, so that everybody spends the same.
+    let timing = Setup::default().timing.replace("gather_ms = 2000", "gather_ms = 30000");
     let federation = Federation::new(Setup { timing, ..Setup::default() }).await;
     let mut coordinator = federation.start_coordinator();
-    let victims: Vec<Agent> = (0..2)
-        .map(|number| federation.start_agent(number, Kill::At("masking its vector", 2)))
-        .collect();
+    let victims: Vec<Agent> =
+        (0..2).map(|number| federation.start_agent(number, Kill::At(phase, 2))).collect();
     let others = federation.start_agents(2..6);
     for victim in victims {
         victim.killed().await;
     }
-    coordinator.until("aborted", |event| matches!(event, Event::Aborted { .. })).await;
+    // Four are left and T_min is five: the round must not complete. T is four.
+    coordinator
+        .until("aborted", |event| matches!(event, Event::Aborted { votes: Some(4), .. }))
+        .await;
     let again = federation.start_agents(0..2);
+    let (result, events) = coordinator.finish().await;
+    result.unwrap_or_else(|error| panic!("{error:?}: {events:#?}"));
+    for agent in others.into_iter().chain(again) {
+        agent.finish().await;
+    }
+    let report = complete_and_charged_once(&federation);
+    let certified = report.rounds.iter().filter(|round| {
+        matches!(round.outcome, Outcome::Aborted { charged: false, votes: Some(4), .. })
+    });
+    let certified: Vec<_> = certified.collect();
+    assert_eq!((certified.len(), report.aborted), (1, 1), "{}", federation.ledger_text());
+    // The same step under a new number, in everybody's journal too.
+    let next = report.rounds.iter().find(|round| round.round == certified[0].round + 1).unwrap();
+    assert!(is_released(&next.outcome) && next.plan == certified[0].plan);
+    let spent = rho_of(&report, is_released);
+    assert_eq!(rho_of(&report, is_charged), spent, "the aborted round cost nothing");
+    for agent in 0..6 {
+        assert_eq!(*federation.journal(agent).0.as_rational(), spent, "agent {agent}");
+        spent_what_the_ledger_says(&federation, agent, &report);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_deaths_while_masking_are_voted_on_and_the_round_is_asked_again() {
+    two_deaths_after_the_cohort("masking its vector").await;
+}
+
+/// Here the charges of the dead stand as well: they get the votes when they come back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_deaths_after_masking_are_voted_on_and_the_round_is_asked_again() {
+    two_deaths_after_the_cohort("waiting for the survivors").await;
+}
+
+/// Too few agents are left to vote. So nobody knows whether the round was unmasked: the charge
+/// stands on both sides, no agent answers the question again, and the federation stops with a
+/// reason and with its books in order.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_enough_votes_the_question_is_not_answered_again() {
+    let timing = Setup::default().timing.replace("retries = 4", "retries = 1");
+    let federation = Federation::new(Setup { timing, ..Setup::default() }).await;
+    let mut coordinator = federation.start_coordinator();
+    let victims: Vec<Agent> = (0..3)
+        .map(|number| federation.start_agent(number, Kill::At("waiting for the survivors", 2)))
+        .collect();
+    let others = federation.start_agents(3..6);
+    for victim in victims {
+        victim.killed().await;
+    }
+    coordinator.until("aborted", |event| matches!(event, Event::Aborted { votes: None, .. })).await;
+    let again = federation.start_agents(0..3);
     let (result, events) = coordinator.finish().await;
     let said = result.unwrap_err().to_string();
     assert!(said.contains("round"), "{said}");
@@ -231,7 +282,8 @@ async fn the_coordinator_is_stopped_and_started_again() {
 }
 
 /// Wherever in the next round the stop falls, no agent dies of it and nobody waits for ever: the
-/// programme completes, or, where masked vectors had left, it ends because nobody answers again.
+/// programme completes, or, where a certificate of survivors had left, it ends because nobody
+/// answers again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_coordinator_is_stopped_just_after_a_round() {
     let timing = Setup::default().timing.replace("retries = 4", "retries = 1");
@@ -257,6 +309,39 @@ async fn the_coordinator_is_stopped_just_after_a_round() {
         agent.kill().await;
     }
     assert_eq!(federation.verified_ledger().open, 0);
+}
+
+/// The stop falls when every vector is on its way or has arrived.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_coordinator_is_stopped_when_vectors_have_left() {
+    let federation = Federation::new(Setup::default()).await;
+    let mut agents = federation.start_agents(1..6);
+    // The first agent holds round 2 open with its vector ready to leave, until the coordinator
+    // has asked for votes.
+    let (go_on, wait) = std::sync::mpsc::channel::<()>();
+    let times = std::sync::atomic::AtomicU32::new(0);
+    agents.push(Agent::start_observed(federation.agent_config(0), move |phase| {
+        let masked = phase == "waiting for the survivors";
+        if masked && times.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 1 {
+            tokio::task::block_in_place(|| wait.recv_timeout(WATCHDOG).unwrap());
+        }
+    }));
+    let mut coordinator = federation.start_coordinator();
+    coordinator.until("cohort 2", |event| matches!(event, Event::Cohort { round: 2, .. })).await;
+    let stopped = coordinator.stop().await;
+    go_on.send(()).unwrap();
+    let votes = stopped.iter().any(|event| matches!(event, Event::Aborted { votes: Some(_), .. }));
+    assert!(votes, "{stopped:#?}");
+    let (result, events) = federation.start_coordinator().finish().await;
+    result.unwrap_or_else(|error| panic!("{error:?}: {events:#?}"));
+    for agent in agents {
+        agent.finish().await;
+    }
+    let report = complete_and_charged_once(&federation);
+    let spent = rho_of(&report, is_released);
+    assert_eq!(rho_of(&report, is_charged), spent);
+    // Also the agent that could not vote got the others' votes.
+    assert!(*federation.journal(0).0.as_rational() <= spent);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

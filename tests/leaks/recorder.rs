@@ -179,6 +179,7 @@ impl Recorder {
             timeouts: Timeouts::default(),
             last_epoch: Epoch(0),
             last_round: RoundNumber(0),
+            certified: Vec::new(),
         });
         let bits = spec.derive(agents).unwrap().modulus_bits;
         let recording = Recording {

@@ -19,14 +19,20 @@ use chorale_round::agent::{Action, Machine, RoundEnd};
 use chorale_secagg::PairwiseTicket;
 use chorale_task::{Catalogue, Model};
 use chorale_transport::{LinkError, LinkEvent, LinkSender, Upload};
-use chorale_wire::{Digest, RoundNumber, ToAgent, ToCoordinator, message::RefusalCode};
+use chorale_wire::{
+    Digest, FederationId, RoundNumber, ToAgent, ToCoordinator, VerifiedAbort, message::RefusalCode,
+};
 use rand_core::SeedableRng as _;
 use tokio::{sync::mpsc, task::JoinSet};
 
 use self::contribute::{Contribution, Unreleased};
 pub use self::error::RunError;
 use crate::{
-    config::Config, journal::RedbJournal, keys::Key, policy::VerifiedPolicy, store::Store,
+    config::Config,
+    journal::{JournalError, RedbJournal},
+    keys::Key,
+    policy::VerifiedPolicy,
+    store::Store,
 };
 
 /// How often the driver looks at the clock when nothing happens.
@@ -79,6 +85,8 @@ struct Driver {
     wanted: Option<Wanted>,
     /// The permit of the round in progress.
     permit: Option<(RoundNumber, Permit)>,
+    /// For which session the vector of the round in progress leaves, when it does.
+    parting: Option<(RoundNumber, Settlement)>,
     /// Vectors that are being made. A slow one may outlive its round: it is refunded when it is
     /// there.
     releasing: JoinSet<Result<(RoundNumber, Release), Unreleased>>,
@@ -137,7 +145,8 @@ impl Driver {
         let key = Key::read(&config.store_key_path())?;
         let store = Store::open(&config.data_dir, &key)?;
         store.require_ingest(&catalogue.digest(), &config.home)?;
-        let journal = RedbJournal::open(&config.data_dir, policy.cap().clone())?;
+        let mut journal = RedbJournal::open(&config.data_dir, policy.cap().clone())?;
+        refund_cut_short(&mut journal, &config.federation)?;
         let last_round = journal.last_round(&config.federation)?;
         let machine = Machine::new(Arc::new(identity), None, last_round);
         let model = match store.model()? {
@@ -160,6 +169,7 @@ impl Driver {
             model,
             wanted: None,
             permit: None,
+            parting: None,
             releasing: JoinSet::new(),
             uploading: None,
             finished: None,
@@ -311,7 +321,8 @@ impl Driver {
                         self.wanted = Some(wanted);
                     }
                 }
-                Action::Contribute { ticket, spec, derived, .. } => {
+                Action::Contribute { ticket, spec, derived, session, electorate } => {
+                    self.parting = Some((spec.round, Settlement::Released { session, electorate }));
                     self.contribute(ticket, spec, derived)?;
                 }
                 Action::EpochReady { epoch, agents, rounds } => {
@@ -335,6 +346,7 @@ impl Driver {
                 Action::RoundAborted { round, end, reason } => {
                     self.on_aborted(round, end, &reason)?
                 }
+                Action::AbortCertified(proof) => self.on_abort_certified(&proof)?,
                 Action::Waiting { what } => self.say(&format!("waiting: {what}")),
                 Action::Finished { round, model } => {
                     self.finished = Some((model, tokio::time::Instant::now()));
@@ -412,18 +424,17 @@ impl Driver {
     ) -> Result<(), RunError> {
         match released {
             Ok((round, release)) => {
-                if self.machine.round() != Some(round) {
+                let parting = self.parting.take_if(|(parting, _)| *parting == round);
+                let Some((_, parting)) = parting.filter(|_| self.machine.round() == Some(round))
+                else {
                     // The round ended while the vector was made; it never left.
                     return self.refund(round);
-                }
+                };
                 match self.machine.masked(release.digest(), release.len() as u64) {
                     Ok(header) => {
                         // From here on the vector may have left: the charge stands.
-                        self.journal.settle(
-                            &self.config.federation,
-                            round,
-                            Settlement::Released,
-                        )?;
+                        self.journal.settle(&self.config.federation, round, parting)?;
+                        self.note_phase();
                         self.uploading = Some(round);
                         self.link.upload(Upload { header, release }).map_err(RunError::Link)
                     }
@@ -460,6 +471,26 @@ impl Driver {
             self.refund(round)?;
         }
         Ok(())
+    }
+
+    /// Gives the charge of a round back whose vector left, on proof that it will never be unmasked.
+    fn on_abort_certified(&mut self, proof: &VerifiedAbort) -> Result<(), RunError> {
+        match self.journal.reopen(&self.config.federation, proof) {
+            Ok(round) => {
+                self.uploading = None;
+                self.say(&format!(
+                    "round {round} will never be unmasked: the agents voted to abort it, and its \
+                     charge is given back"
+                ));
+                Ok(())
+            }
+            // Nothing of this agent's left for that session, or it was given back before.
+            Err(JournalError::Refused(refusal)) => {
+                tracing::debug!(%refusal, "an abort certificate gives nothing back here");
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Gives the charge back: the masked vector never left this agent, and the round's number is
@@ -516,6 +547,22 @@ impl Driver {
         tracing::info!(agent = %self.config.agent, text);
         (self.observer)(Notice::Text(text));
     }
+}
+
+/// Rounds that an earlier run was cut short in before their vector left are given back: the journal
+/// says *released* before the first byte does, and nobody can send a vector of theirs any more.
+/// Their numbers stay used.
+fn refund_cut_short(
+    journal: &mut RedbJournal,
+    federation: &FederationId,
+) -> Result<(), JournalError> {
+    let open = journal.state().open().filter(|charge| charge.federation == *federation);
+    let rounds: Vec<RoundNumber> = open.map(|charge| charge.round).collect();
+    for round in rounds {
+        tracing::info!(%round, "an earlier run ended before this round's vector left; it is refunded");
+        journal.settle(federation, round, Settlement::Refunded)?;
+    }
+    Ok(())
 }
 
 /// The next result of the tasks; pending for ever where there is none.

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chorale_dp::{OverBudget, Rho};
-use chorale_wire::{Digest, FederationId, RoundNumber};
+use chorale_wire::{Digest, FederationId, RoundNumber, SessionId, VerifiedAbort};
 use serde::{Deserialize, Serialize};
 
 /// What a round costs this agent's customers, and what must not be answered twice.
@@ -30,8 +30,14 @@ pub struct Charge {
 /// How a charged round ends at this agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Settlement {
-    /// The masked vector is about to leave: recorded *before* its first byte. The charge stands.
-    Released,
+    /// The masked vector is about to leave: recorded *before* its first byte. The charge stands,
+    /// unless enough of `electorate` vote to abort this very session ([`Journal::reopen`]).
+    Released {
+        /// The session that the vector is masked for.
+        session: SessionId,
+        /// Those who can vote in it, by [`chorale_wire::Electorate::digest`] of the verified roster.
+        electorate: Digest,
+    },
     /// The round ended and no byte of a masked vector left: the charge is given back.
     Refunded,
 }
@@ -60,6 +66,18 @@ pub trait Journal {
         settlement: Settlement,
     ) -> Result<(), Self::Error>;
 
+    /// Gives back the charge of a released round on proof that its session was aborted, durably and
+    /// once, and returns the round: its vector will never be unmasked, and its question may be
+    /// asked again, under a higher round number.
+    ///
+    /// # Errors
+    /// The journal's own; also when no vector left for that session under that electorate.
+    fn reopen(
+        &mut self,
+        federation: &FederationId,
+        abort: &VerifiedAbort,
+    ) -> Result<RoundNumber, Self::Error>;
+
     /// What is charged and not given back.
     ///
     /// # Errors
@@ -81,6 +99,31 @@ pub enum Record {
         /// How.
         settlement: Settlement,
     },
+    /// A released round was given back, because its session was aborted by certificate.
+    Reopened(Reopened),
+}
+
+/// The content of [`Record::Reopened`]. Besides decoding, only [`JournalState::reopening`] makes
+/// one, from proof.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reopened {
+    federation: FederationId,
+    round: RoundNumber,
+    session: SessionId,
+}
+
+impl Reopened {
+    /// The round that was given back.
+    #[must_use]
+    pub fn round(&self) -> RoundNumber {
+        self.round
+    }
+}
+
+impl From<Reopened> for Record {
+    fn from(reopened: Reopened) -> Self {
+        Self::Reopened(reopened)
+    }
 }
 
 /// Why a record may not follow. It depends on public parameters only.
@@ -145,6 +188,17 @@ pub enum JournalRefusal {
         /// The round.
         round: RoundNumber,
     },
+    /// Proof of an abort under which nothing can be given back.
+    #[error(
+        "federation {federation}: no vector left for session {session} under the votes that abort \
+         it, or its charge was given back before"
+    )]
+    NotReleased {
+        /// The federation.
+        federation: FederationId,
+        /// The session that was aborted.
+        session: SessionId,
+    },
 }
 
 /// What an agent gave to each federation: pure, rebuilt from its records.
@@ -171,7 +225,17 @@ struct Account {
     /// Questions answered or being answered.
     asked: BTreeMap<Question, RoundNumber>,
     /// Rounds whose vector left.
-    released: BTreeSet<RoundNumber>,
+    released: BTreeMap<RoundNumber, Departed>,
+    /// Rounds whose vector left and whose charge was given back.
+    reopened: BTreeSet<RoundNumber>,
+}
+
+/// A charge whose vector left, and for which session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Departed {
+    charge: Charge,
+    session: SessionId,
+    electorate: Digest,
 }
 
 type Question = (Digest, Digest, u64);
@@ -221,7 +285,29 @@ impl JournalState {
     /// Number of rounds whose vector left, or was about to.
     #[must_use]
     pub fn released(&self, federation: &FederationId) -> usize {
-        self.accounts.get(federation).map_or(0, |account| account.released.len())
+        self.accounts
+            .get(federation)
+            .map_or(0, |account| account.released.len() + account.reopened.len())
+    }
+
+    /// The record that gives a released round back on this proof: it must name the session that
+    /// the vector left for and the electorate that was recorded with it.
+    ///
+    /// # Errors
+    /// [`JournalRefusal::NotReleased`].
+    pub fn reopening(
+        &self,
+        federation: &FederationId,
+        abort: &VerifiedAbort,
+    ) -> Result<Reopened, JournalRefusal> {
+        let (session, electorate) = (abort.session(), abort.electorate());
+        let released = self.accounts.get(federation).into_iter().flat_map(|a| &a.released);
+        let mut matching = released.filter(|(_, departed)| {
+            departed.session == session && departed.electorate == electorate
+        });
+        let refusal = || JournalRefusal::NotReleased { federation: federation.clone(), session };
+        let (round, _) = matching.next().ok_or_else(refusal)?;
+        Ok(Reopened { federation: federation.clone(), round: *round, session })
     }
 
     /// Whether `record` may follow. Changes nothing: check, write durably, then [`Self::apply`].
@@ -237,6 +323,15 @@ impl JournalState {
                     return Ok(());
                 }
                 Err(JournalRefusal::NotOpen { federation: federation.clone(), round: *round })
+            }
+            Record::Reopened(Reopened { federation, round, session }) => {
+                let account = self.accounts.get(federation);
+                let departed = account.and_then(|account| account.released.get(round));
+                if departed.is_some_and(|departed| departed.session == *session) {
+                    return Ok(());
+                }
+                let (federation, session) = (federation.clone(), *session);
+                Err(JournalRefusal::NotReleased { federation, session })
             }
         }
     }
@@ -311,18 +406,26 @@ impl JournalState {
                 let Some(account) = self.accounts.get_mut(federation) else { return };
                 let Some(charge) = account.open.remove(round) else { return };
                 match settlement {
-                    Settlement::Released => {
-                        account.released.insert(*round);
+                    Settlement::Released { session, electorate } => {
+                        let (session, electorate) = (*session, *electorate);
+                        account.released.insert(*round, Departed { charge, session, electorate });
                     }
                     Settlement::Refunded => account.give_back(&charge),
                 }
+            }
+            Record::Reopened(Reopened { federation, round, .. }) => {
+                let Some(account) = self.accounts.get_mut(federation) else { return };
+                let Some(departed) = account.released.remove(round) else { return };
+                account.reopened.insert(*round);
+                account.give_back(&departed.charge);
             }
         }
     }
 }
 
 impl Account {
-    /// Nothing left the agent: the same question may be asked again, under a higher round number.
+    /// Nothing left the agent, or what left will never be unmasked: the same question may be asked
+    /// again, under a higher round number.
     fn give_back(&mut self, charge: &Charge) {
         self.asked.remove(&question(charge));
         if let Some(rho) = &charge.rho {
@@ -342,6 +445,10 @@ fn question(charge: &Charge) -> Question {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use chorale_dp::Rational;
+    use chorale_wire::{
+        Electorate, Epoch, SecretKey, Signed, Slot, SlotSet, VoterSignature,
+        message::{AbortCertificate, SurvivorVote, Vote},
+    };
     use proptest::prelude::*;
 
     use super::*;
@@ -367,6 +474,35 @@ mod tests {
 
     fn charged(round: u64, cost: Rho) -> Record {
         Record::Charged(charge(round, cost))
+    }
+
+    /// The session of a round's vector, and the votes of the first `voters` of six agents on it.
+    fn session(round: u64) -> SessionId {
+        let digest = Digest::plain(b"");
+        SessionId::new(Epoch(1), RoundNumber(round), &digest, &digest, &SlotSet::empty(6))
+    }
+
+    fn electorate(first: u8) -> Electorate {
+        let keys = (0..6).map(|slot| SecretKey::from_seed(&[first + slot; 32]).public());
+        Electorate::new(keys.collect(), 4).unwrap()
+    }
+
+    fn aborted(round: u64, first: u8) -> VerifiedAbort {
+        let vote = |slot: u16| {
+            let vote =
+                SurvivorVote { session: session(round), slot: Slot(slot), vote: Vote::Abort };
+            let key = SecretKey::from_seed(&[first + slot as u8; 32]);
+            let signature = Signed::sign(&vote, &key).unwrap().signature();
+            VoterSignature { slot: Slot(slot), signature }
+        };
+        let signatures = (0..4).map(vote).collect();
+        let certificate = AbortCertificate { session: session(round), signatures };
+        certificate.verify(&electorate(first)).unwrap()
+    }
+
+    fn released(round: u64) -> Record {
+        let (session, electorate) = (session(round), electorate(1).digest());
+        settled(round, Settlement::Released { session, electorate })
     }
 
     fn settled(round: u64, settlement: Settlement) -> Record {
@@ -403,7 +539,7 @@ mod tests {
             state.apply(&Record::Charged(Charge { round: RoundNumber(round), ..other })).unwrap();
         }
         // After the vector left, never again; after a refund, once more.
-        state.apply(&settled(1, Settlement::Released)).unwrap();
+        state.apply(&released(1)).unwrap();
         let later = Record::Charged(Charge { round: RoundNumber(5), ..same.clone() });
         assert!(matches!(state.apply(&later), Err(JournalRefusal::Repeated { .. })));
         state.apply(&settled(2, Settlement::Refunded)).unwrap();
@@ -437,9 +573,9 @@ mod tests {
     fn nothing_is_given_back_after_a_vector_left() {
         let mut state = JournalState::new(rho(1, 1));
         state.apply(&charged(1, rho(1, 2))).unwrap();
-        state.apply(&settled(1, Settlement::Released)).unwrap();
-        for settlement in [Settlement::Refunded, Settlement::Released] {
-            let late = state.apply(&settled(1, settlement));
+        state.apply(&released(1)).unwrap();
+        for again in [settled(1, Settlement::Refunded), released(1)] {
+            let late = state.apply(&again);
             assert!(matches!(late, Err(JournalRefusal::NotOpen { .. })));
         }
         assert_eq!((state.spent(&federation()), state.released(&federation())), (rho(1, 2), 1));
@@ -451,6 +587,66 @@ mod tests {
         assert!(state.apply(&settled(2, Settlement::Refunded)).is_err());
         assert_eq!(state.spent(&federation()), rho(1, 2));
         assert!(state.apply(&settled(9, Settlement::Refunded)).is_err());
+    }
+
+    #[test]
+    fn an_abort_certificate_gives_a_released_round_back_once() {
+        let mut state = JournalState::new(rho(1, 1));
+        state.apply(&charged(1, rho(1, 2))).unwrap();
+        state.apply(&released(1)).unwrap();
+        let record = Record::from(state.reopening(&federation(), &aborted(1, 1)).unwrap());
+        state.apply(&record).unwrap();
+        assert_eq!((state.spent(&federation()), state.released(&federation())), (rho(0, 1), 1));
+        assert!(matches!(state.apply(&record), Err(JournalRefusal::NotReleased { .. })));
+        let again = state.reopening(&federation(), &aborted(1, 1));
+        assert!(matches!(again, Err(JournalRefusal::NotReleased { .. })));
+        // The question may be asked again, under a new number only.
+        assert!(matches!(state.apply(&charged(1, rho(1, 2))), Err(JournalRefusal::Stale { .. })));
+        let same = Charge { round: RoundNumber(2), ..charge(1, rho(1, 2)) };
+        state.apply(&Record::Charged(same.clone())).unwrap();
+        state.apply(&released(2)).unwrap();
+        // The certificate of the first attempt says nothing about the second.
+        assert!(state.reopening(&federation(), &aborted(1, 1)).is_err());
+        assert_eq!(state.spent(&federation()), rho(1, 2));
+    }
+
+    #[test]
+    fn differencing_by_re_running_an_aborted_round_is_refused() {
+        let mut state = JournalState::new(rho(10, 1));
+        state.apply(&charged(1, rho(1, 2))).unwrap();
+        state.apply(&released(1)).unwrap();
+        let again = Record::Charged(Charge { round: RoundNumber(2), ..charge(1, rho(1, 2)) });
+        let refused = |state: &mut JournalState| {
+            let answer = state.apply(&again);
+            assert!(matches!(answer, Err(JournalRefusal::Repeated { before: RoundNumber(1), .. })));
+            assert_eq!(state.spent(&federation()), rho(1, 2));
+        };
+        refused(&mut state);
+        // Votes about another session, or of others than those who could vote in this one.
+        for proof in [aborted(2, 1), aborted(1, 100)] {
+            let record = state.reopening(&federation(), &proof);
+            assert!(matches!(record, Err(JournalRefusal::NotReleased { .. })));
+            refused(&mut state);
+        }
+        let elsewhere = FederationId::new("other").unwrap();
+        assert!(state.reopening(&elsewhere, &aborted(1, 1)).is_err());
+        // A record that was made for another round or session does not fit.
+        let made = state.reopening(&federation(), &aborted(1, 1)).unwrap();
+        let bent = Record::Reopened(Reopened { session: session(2), ..made.clone() });
+        assert!(matches!(state.apply(&bent), Err(JournalRefusal::NotReleased { .. })));
+        state.apply(&made.into()).unwrap();
+        state.apply(&again).unwrap();
+    }
+
+    #[test]
+    fn an_open_charge_is_not_given_back_by_certificate() {
+        let mut state = JournalState::new(rho(1, 1));
+        state.apply(&charged(1, rho(1, 2))).unwrap();
+        assert!(state.reopening(&federation(), &aborted(1, 1)).is_err());
+        // It needs none: nothing left.
+        state.apply(&settled(1, Settlement::Refunded)).unwrap();
+        assert!(state.reopening(&federation(), &aborted(1, 1)).is_err());
+        assert_eq!(state.spent(&federation()), Rho::zero());
     }
 
     #[test]
@@ -466,19 +662,23 @@ mod tests {
 
     #[test]
     fn a_lowered_cap_does_not_forget_what_was_spent() {
-        let records = [charged(1, rho(1, 1)), settled(1, Settlement::Released)];
+        let records = [charged(1, rho(1, 1)), released(1)];
         let mut state = JournalState::new(rho(1, 2));
         state.replay(&records).unwrap();
         assert_eq!(state.spent(&federation()), rho(1, 1));
         assert!(matches!(state.apply(&charged(2, rho(0, 1))), Err(JournalRefusal::OverCap { .. })));
         // Records in an order that was never written are refused.
         let mut state = JournalState::new(rho(1, 1));
-        assert!(state.replay(&[settled(1, Settlement::Released)]).is_err());
+        assert!(state.replay(&[released(1)]).is_err());
     }
 
     #[test]
     fn records_survive_the_codec() {
-        for record in [charged(1, rho(1, 3)), settled(1, Settlement::Refunded)] {
+        let reopened =
+            Reopened { federation: federation(), round: RoundNumber(1), session: session(1) };
+        let records =
+            [charged(1, rho(1, 3)), settled(1, Settlement::Refunded), released(1), reopened.into()];
+        for record in records {
             let bytes = chorale_wire::codec::encode(&record, 1 << 12).unwrap();
             let back: Record = chorale_wire::codec::decode(&bytes, 1 << 12).unwrap();
             assert_eq!(back, record);
@@ -490,7 +690,7 @@ mod tests {
         /// change nothing, and replaying what was written gives the same state.
         #[test]
         fn the_invariants_hold_in_any_order(
-            steps in proptest::collection::vec((0u64..12, 0u64..40, 0u8..3), 0..60),
+            steps in proptest::collection::vec((0u64..12, 0u64..40, 0u8..4), 0..60),
         ) {
             let mut state = JournalState::new(rho(100, 3));
             let mut written = Vec::new();
@@ -498,8 +698,12 @@ mod tests {
             for (round, cost, kind) in steps {
                 let record = match kind {
                     0 => charged(round, rho(cost, 3)),
-                    1 => settled(round, Settlement::Released),
-                    _ => settled(round, Settlement::Refunded),
+                    1 => released(round),
+                    2 => settled(round, Settlement::Refunded),
+                    _ => match state.reopening(&federation(), &aborted(round, 1)) {
+                        Ok(reopened) => reopened.into(),
+                        Err(_) => continue,
+                    },
                 };
                 let before = state.clone();
                 if state.apply(&record).is_ok() {

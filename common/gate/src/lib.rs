@@ -23,7 +23,7 @@ mod release;
 mod sink;
 mod stages;
 
-pub use journal::{Charge, Journal, JournalRefusal, JournalState, Record, Settlement};
+pub use journal::{Charge, Journal, JournalRefusal, JournalState, Record, Reopened, Settlement};
 pub use permit::{Permit, PermitError};
 pub use release::{Protection, Release, ReleaseError, release};
 

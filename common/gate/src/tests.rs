@@ -13,7 +13,9 @@ use chorale_secagg::{
     mask::{pairwise_keys, self_key},
     ticket::TicketBinding,
 };
-use chorale_wire::{Digest, Epoch, FederationId, RoundNumber, SessionId, Slot, SlotSet};
+use chorale_wire::{
+    Digest, Epoch, FederationId, RoundNumber, SessionId, Slot, SlotSet, VerifiedAbort,
+};
 use proptest::prelude::*;
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng as _};
 
@@ -44,6 +46,16 @@ impl Journal for Memory {
         settlement: Settlement,
     ) -> Result<(), JournalRefusal> {
         self.0.apply(&Record::Settled { federation: federation.clone(), round, settlement })
+    }
+
+    fn reopen(
+        &mut self,
+        federation: &FederationId,
+        abort: &VerifiedAbort,
+    ) -> Result<RoundNumber, JournalRefusal> {
+        let reopened = self.0.reopening(federation, abort)?;
+        let round = reopened.round();
+        self.0.apply(&reopened.into()).map(|()| round)
     }
 
     fn spent(&self, federation: &FederationId) -> Result<Rho, JournalRefusal> {

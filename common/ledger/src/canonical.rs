@@ -4,7 +4,7 @@
 //! 2^53 - 1 is written as a decimal string, because many readers would round it. A line is
 //! accepted only when it is byte-identical to the re-encoding of what it was read as.
 
-use chorale_wire::{Digest, PublicKey};
+use chorale_wire::{Digest, PublicKey, Signature};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::Value;
 
@@ -177,19 +177,42 @@ pub(crate) mod hex32_list {
     }
 }
 
-/// Serde for a signature of 64 bytes.
+/// Serde for a signature.
 pub(crate) mod hex64 {
     use super::*;
 
-    pub(crate) fn serialize<S: Serializer>(value: &[u8; 64], to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(&hex::encode(value))
+    pub(crate) fn serialize<S: Serializer>(value: &Signature, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&hex::encode(value.as_bytes()))
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<[u8; 64], D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Signature, D::Error> {
+        parse(&String::deserialize(from)?)
+            .ok_or_else(|| D::Error::custom("expected 128 hex digits"))
+    }
+
+    pub(super) fn parse(text: &str) -> Option<Signature> {
         let mut bytes = [0; 64];
-        hex::decode_to_slice(String::deserialize(from)?, &mut bytes)
-            .map_err(|_| D::Error::custom("expected 128 hex digits"))?;
-        Ok(bytes)
+        hex::decode_to_slice(text, &mut bytes).ok()?;
+        Some(Signature::from_bytes(bytes))
+    }
+}
+
+/// Serde for a list of signatures.
+pub(crate) mod hex64_list {
+    use super::*;
+
+    pub(crate) fn serialize<S: Serializer>(values: &[Signature], to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(values.iter().map(|value| hex::encode(value.as_bytes())))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Vec<Signature>, D::Error> {
+        Vec::<String>::deserialize(from)?
+            .iter()
+            .map(|text| hex64::parse(text))
+            .collect::<Option<Vec<Signature>>>()
+            .ok_or_else(|| D::Error::custom("expected 128 hex digits each"))
     }
 }
 

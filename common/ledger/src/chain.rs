@@ -3,14 +3,14 @@
 use std::{fmt, str::FromStr};
 
 use chorale_wire::{
-    AgentId, Digest, RoundNumber, SecretKey, SessionId, SignedBytes, message::AbortCause,
+    AgentId, Digest, RoundNumber, SecretKey, SessionId, Signature, SignedBytes, message::AbortCause,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{
     canonical::{self, CanonicalError, hex32, hex64, whole},
-    entry::{AbortEntry, Entry, GenesisEntry, Privacy, ReleaseEntry},
-    rules::{State, Violation},
+    entry::{AbortEntry, AbortProof, Entry, GenesisEntry, Privacy, ReleaseEntry},
+    rules::{CertifiedRound, State, Violation},
     verify::{VerifyError, replay},
 };
 
@@ -20,7 +20,7 @@ pub(crate) const SIGNATURE_CONTEXT: &str = "ledger entry";
 /// What is hashed before an entry's canonical text.
 const HASH_PREFIX: &[u8] = b"chorale/1 ledger\n";
 
-/// Longest line in bytes, its end included: a release with 10,000 survivors fits.
+/// Longest line in bytes, its end included: a roster of 10,000 agents with their memberships fits.
 pub const LINE_BYTES_MAX: usize = 5 << 20;
 
 /// One line as it stands in the file.
@@ -34,7 +34,7 @@ pub(crate) struct Line {
     #[serde(deserialize_with = "whole")]
     pub(crate) seq: u64,
     #[serde(with = "hex64")]
-    pub(crate) signature: [u8; 64],
+    pub(crate) signature: Signature,
     #[serde(deserialize_with = "whole")]
     pub(crate) time_s: u64,
 }
@@ -252,6 +252,33 @@ impl Chain {
             unmask_started,
             spent: self.state.spent_with(&rho_charged),
             rho_charged,
+            certificate: None,
+        }))
+    }
+
+    /// The ABORT of an open round whose cohort was committed and whose agents voted to abort it:
+    /// the charge is given back, since the votes exclude that it is ever unmasked.
+    ///
+    /// # Errors
+    /// [`Violation::NotReserved`]. Whether the proof is one is checked when it is appended.
+    pub fn abort_certified(
+        &self,
+        round: RoundNumber,
+        cause: AbortCause,
+        proof: AbortProof,
+    ) -> Result<Entry, Violation> {
+        if !self.state.open().contains_key(&round) {
+            return Err(Violation::NotReserved { round });
+        }
+        let rho_charged = self.state.no_charge();
+        Ok(Entry::Abort(AbortEntry {
+            round,
+            cause,
+            committed: true,
+            unmask_started: false,
+            spent: self.state.spent_with(&rho_charged),
+            rho_charged,
+            certificate: Some(Box::new(proof)),
         }))
     }
 
@@ -277,6 +304,11 @@ impl Chain {
     #[must_use]
     pub fn reserved(&self) -> Privacy {
         self.state.reserved()
+    }
+
+    /// The latest rounds that the agents voted to abort, oldest first, for agents that missed it.
+    pub fn certified(&self) -> impl Iterator<Item = &CertifiedRound> {
+        self.state.certified()
     }
 
     /// Rounds that are reserved and not ended, ascending: after a crash each needs an ABORT.
@@ -308,7 +340,8 @@ fn write(
     let encode = |source| LedgerError::Encode { seq, source };
     let hash = hash(&Hashed { entry: &entry, previous, seq, time_s }).map_err(encode)?;
     let signed = SignedBytes::sign(SIGNATURE_CONTEXT, hash.as_bytes().to_vec(), key);
-    let line = Line { entry, hash, previous, seq, signature: *signed.signature(), time_s };
+    let signature = Signature::from_bytes(*signed.signature());
+    let line = Line { entry, hash, previous, seq, signature, time_s };
     let mut text = line.text().map_err(encode)?;
     text.push('\n');
     if text.len() > LINE_BYTES_MAX {

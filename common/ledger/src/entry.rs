@@ -5,11 +5,12 @@ use std::fmt;
 use chorale_dp::{Rational, Rho, sampler::fast::total_variation_bound};
 use chorale_plan::{Derived, Mechanism, PlanError, RoundSpec};
 use chorale_wire::{
-    AgentId, Digest, Epoch, FederationId, PublicKey, RoundNumber, message::AbortCause,
+    AgentId, DecodeError, Digest, EncodeError, Epoch, FederationId, Membership, PublicKey,
+    RoundNumber, Signature, Signed, message::AbortCause,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use crate::canonical::{hex32, hex32_list, number, whole};
+use crate::canonical::{hex32, hex32_list, hex64, hex64_list, number, whole};
 
 /// Names the way costs are computed and added up; a verifier refuses a ledger with another.
 pub const ACCOUNTANT_VERSION: &str = "zcdp-discrete-gaussian-1";
@@ -80,8 +81,80 @@ pub struct RosterEntry {
     /// [`chorale_wire::message::Roster::digest`].
     #[serde(with = "hex32")]
     pub roster: Digest,
+    /// Digest of the roster and all its agents' nonces; sessions bind it.
+    #[serde(with = "hex32")]
+    pub graph_seed: Digest,
     /// The agents, strictly ascending.
     pub agents: Vec<AgentId>,
+    /// The enrolment authority's word for each agent's identity key, in the same order: whose
+    /// signatures count in this epoch.
+    pub memberships: Vec<MembershipLine>,
+}
+
+/// A [`Membership`] without the agent's name, which stands beside it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MembershipLine {
+    /// [`Membership::identity`].
+    #[serde(with = "hex32")]
+    pub identity: PublicKey,
+    /// [`Membership::tls_key`].
+    #[serde(with = "hex32")]
+    pub tls_key: Digest,
+    /// [`Membership::not_before_s`].
+    #[serde(deserialize_with = "whole")]
+    pub not_before_s: u64,
+    /// [`Membership::not_after_s`].
+    #[serde(deserialize_with = "whole")]
+    pub not_after_s: u64,
+    /// [`Membership::enrolled`].
+    pub enrolled: u32,
+    /// The authority's signature over the membership.
+    #[serde(with = "hex64")]
+    pub signature: Signature,
+}
+
+impl RosterEntry {
+    /// The roster of an epoch from its agents' memberships in slot order.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when one cannot be read.
+    pub fn of(
+        epoch: Epoch,
+        roster: Digest,
+        graph_seed: Digest,
+        memberships: &[Signed<Membership>],
+    ) -> Result<Self, DecodeError> {
+        let read = |signed: &Signed<Membership>| {
+            let membership = signed.peek()?;
+            let line = MembershipLine {
+                identity: membership.identity,
+                tls_key: membership.tls_key,
+                not_before_s: membership.not_before_s,
+                not_after_s: membership.not_after_s,
+                enrolled: membership.enrolled,
+                signature: signed.signature(),
+            };
+            Ok((membership.agent, line))
+        };
+        let members = memberships.iter().map(read).collect::<Result<Vec<_>, DecodeError>>()?;
+        let (agents, memberships) = members.into_iter().unzip();
+        Ok(Self { epoch, roster, graph_seed, agents, memberships })
+    }
+}
+
+impl MembershipLine {
+    /// The membership of `agent` as the authority signed it, not verified.
+    pub(crate) fn signed(&self, agent: &AgentId) -> Result<Signed<Membership>, EncodeError> {
+        let membership = Membership {
+            agent: agent.clone(),
+            identity: self.identity,
+            tls_key: self.tls_key,
+            not_before_s: self.not_before_s,
+            not_after_s: self.not_after_s,
+            enrolled: self.enrolled,
+        };
+        Signed::with_signature(&membership, self.signature)
+    }
 }
 
 /// A round's cost and all that it is computed from.
@@ -175,10 +248,30 @@ pub struct AbortEntry {
     pub committed: bool,
     /// Whether agents were asked for shares.
     pub unmask_started: bool,
-    /// What the round is charged: all that it reserved, or nothing if COMMIT was never sent.
+    /// What the round is charged: all that it reserved; or nothing if COMMIT was never sent, or if
+    /// the agents voted to abort.
     pub rho_charged: Privacy,
     /// Sum of all charges, this one included.
     pub spent: Privacy,
+    /// The agents' votes, where they give the charge back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<Box<AbortProof>>,
+}
+
+/// T agents' votes to abort one session, and what makes that session: proof that the vectors which
+/// may have left will never be unmasked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AbortProof {
+    /// Payload digest of the signed round spec.
+    #[serde(with = "hex32")]
+    pub spec: Digest,
+    /// The cohort, strictly ascending.
+    pub cohort: Vec<AgentId>,
+    /// Who voted to abort, strictly ascending.
+    pub voters: Vec<AgentId>,
+    /// Each voter's signature, in the same order.
+    #[serde(with = "hex64_list")]
+    pub signatures: Vec<Signature>,
 }
 
 impl ReserveEntry {

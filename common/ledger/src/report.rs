@@ -148,6 +148,9 @@ pub enum Outcome {
         cause: String,
         /// Whether the charge stands.
         charged: bool,
+        /// How many agents voted to abort, where their votes gave the charge back.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        votes: Option<u32>,
     },
 }
 
@@ -213,7 +216,8 @@ impl Recorder {
             Entry::Abort(abort) => {
                 let charged = abort.rho_charged != Privacy::Rho(Rho::zero());
                 let cause = cause_text(abort.cause).to_string();
-                self.end(abort.round.0, Outcome::Aborted { cause, charged });
+                let votes = abort.certificate.as_ref().map(|proof| proof.voters.len() as u32);
+                self.end(abort.round.0, Outcome::Aborted { cause, charged, votes });
             }
         }
     }
@@ -411,8 +415,13 @@ impl Report {
             let outcome = match &line.outcome {
                 Outcome::Open => "open: counted as spent".to_string(),
                 Outcome::Released { survivors } => format!("released by {survivors} agents"),
-                Outcome::Aborted { cause, charged: true } => format!("aborted ({cause}), charged"),
-                Outcome::Aborted { cause, charged: false } => {
+                Outcome::Aborted { cause, votes: Some(votes), .. } => {
+                    format!("aborted ({cause}), given back by {votes} agents' votes")
+                }
+                Outcome::Aborted { cause, charged: true, .. } => {
+                    format!("aborted ({cause}), charged")
+                }
+                Outcome::Aborted { cause, charged: false, .. } => {
                     format!("aborted ({cause}), given back")
                 }
             };

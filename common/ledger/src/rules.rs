@@ -1,19 +1,24 @@
 //! The rules that every entry must follow, run by the writer and by every verifier alike.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 use chorale_dp::{OverBudget, Rational, Rho, accountant::sampler_delta_under_cap};
 use chorale_plan::{
     CohortError, CohortRule, MODULUS_BITS_MAX, SHARE_SIGMA_MIN, SPARSE_EPOCHS_MAX, graph_delta,
 };
 use chorale_wire::{
-    AgentId, Digest, Epoch, RoundNumber,
+    AgentId, Digest, Electorate, Epoch, RoundNumber, SessionId, Slot, SlotSet, VoterSignature,
+    VotesError,
     limits::{AGENTS_MAX, COMPLETE_GRAPH_AGENTS_MAX, COORDINATES_MAX},
+    message::AbortCertificate,
 };
 
 use crate::entry::{
-    ACCOUNTANT_VERSION, AbortEntry, Entry, GenesisEntry, IdentityMethod, MechanismName, Privacy,
-    ReleaseEntry, ReserveEntry, RosterEntry, Unit,
+    ACCOUNTANT_VERSION, AbortEntry, AbortProof, Entry, GenesisEntry, IdentityMethod, MechanismName,
+    Privacy, ReleaseEntry, ReserveEntry, RosterEntry, Unit,
 };
 
 /// Longest free text in bytes: names, software, purpose.
@@ -153,11 +158,56 @@ pub enum Violation {
         /// The round.
         round: RoundNumber,
     },
-    /// An abort that asks for its charge back although vectors may have left.
-    #[error("round {round}: agents may have sent vectors, so the charge stands")]
+    /// An abort that asks for its charge back although vectors may have left, without the agents'
+    /// votes.
+    #[error(
+        "round {round}: agents may have sent vectors and did not vote to abort, so the charge stands"
+    )]
     Refund {
         /// The round.
         round: RoundNumber,
+    },
+    /// An agent whose identity key the enrolment authority did not sign.
+    #[error("the membership of {agent} is not signed by the authority that GENESIS names")]
+    Membership {
+        /// The agent.
+        agent: AgentId,
+    },
+    /// One identity in two places of a roster, or a vote threshold that it cannot reach.
+    #[error(
+        "epoch {epoch}: one identity key stands for two agents, or {agents} are too few to vote"
+    )]
+    Electorate {
+        /// The epoch.
+        epoch: Epoch,
+        /// Agents in the roster.
+        agents: usize,
+    },
+    /// A cohort or voters that are not agents of the roster, out of order or twice.
+    #[error("round {round}: {field} must be agents of the roster, ascending, each once")]
+    Voters {
+        /// The round.
+        round: RoundNumber,
+        /// `cohort` or `voters`.
+        field: &'static str,
+    },
+    /// Too few votes to abort.
+    #[error("round {round}: {votes} agents voted to abort and {needed} are needed")]
+    TooFewVotes {
+        /// The round.
+        round: RoundNumber,
+        /// Votes.
+        votes: usize,
+        /// T.
+        needed: usize,
+    },
+    /// A vote that the agent did not sign, or not for this session.
+    #[error("round {round}: {voter} did not sign a vote to abort this round's session")]
+    ForgedVote {
+        /// The round.
+        round: RoundNumber,
+        /// The claimed voter.
+        voter: AgentId,
     },
 }
 
@@ -165,10 +215,12 @@ pub enum Violation {
 #[derive(Clone, Debug)]
 pub(crate) struct State {
     genesis: GenesisEntry,
-    roster: Option<RosterEntry>,
+    roster: Option<Arc<RosterInForce>>,
     last_round: Option<RoundNumber>,
     open: BTreeMap<RoundNumber, Reservation>,
     sessions: BTreeSet<Digest>,
+    /// The latest rounds that the agents voted to abort, oldest first.
+    certified: VecDeque<CertifiedRound>,
     spent: Rho,
     /// δ that the samplers of charged rounds cost.
     samplers_spent: Rational,
@@ -176,11 +228,56 @@ pub(crate) struct State {
     graphs_spent: Rational,
 }
 
+/// A roster, and whose votes count in it.
+#[derive(Debug)]
+pub(crate) struct RosterInForce {
+    entry: RosterEntry,
+    electorate: Electorate,
+}
+
+impl RosterInForce {
+    /// The memberships of `entry` are verified elsewhere.
+    fn new(entry: &RosterEntry, genesis: &GenesisEntry) -> Result<Self, Violation> {
+        let (epoch, agents) = (entry.epoch, entry.agents.len());
+        let voters = entry.memberships.iter().map(|membership| membership.identity).collect();
+        let rule = CohortRule {
+            enrolled: genesis.enrolled,
+            corrupt: genesis.corrupt,
+            survivors_min: genesis.survivors_min,
+        };
+        let electorate = Electorate::new(voters, rule.votes_min(agents as u32) as u16)
+            .map_err(|_| Violation::Electorate { epoch, agents })?;
+        Ok(Self { entry: entry.clone(), electorate })
+    }
+
+    /// The slots of `agents`; `None` unless they are of this roster, ascending, each once.
+    fn slots(&self, agents: &[AgentId]) -> Option<Vec<Slot>> {
+        let place = |agent| self.entry.agents.binary_search(agent).ok();
+        let slots: Option<Vec<Slot>> =
+            agents.iter().map(|agent| Some(Slot(place(agent)? as u16))).collect();
+        slots.filter(|slots| slots.is_sorted_by(|a, b| a < b))
+    }
+}
+
+/// A round that the agents voted to abort.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertifiedRound {
+    /// The agents of its roster, ascending.
+    pub agents: Vec<AgentId>,
+    /// Who could vote.
+    pub electorate: Electorate,
+    /// The votes.
+    pub certificate: AbortCertificate,
+}
+
+/// Certificates of how many aborted rounds are kept at hand for agents that missed them.
+const CERTIFIED_KEPT: usize = 8;
+
 /// A round under way.
 #[derive(Clone, Debug)]
 pub(crate) struct Reservation {
     pub(crate) entry: ReserveEntry,
-    pub(crate) roster: Vec<AgentId>,
+    roster: Option<Arc<RosterInForce>>,
     /// δ that its samplers cost.
     samplers: Rational,
 }
@@ -196,6 +293,7 @@ impl State {
             last_round: None,
             open: BTreeMap::new(),
             sessions: BTreeSet::new(),
+            certified: VecDeque::new(),
             spent: Rho::zero(),
             samplers_spent: Rational::zero(),
             graphs_spent: Rational::zero(),
@@ -208,6 +306,10 @@ impl State {
 
     pub(crate) fn open(&self) -> &BTreeMap<RoundNumber, Reservation> {
         &self.open
+    }
+
+    pub(crate) fn certified(&self) -> impl Iterator<Item = &CertifiedRound> {
+        self.certified.iter()
     }
 
     /// What is charged; `Unprotected` in a federation without noise.
@@ -261,11 +363,13 @@ impl State {
             Entry::Genesis(_) => {}
             Entry::Roster(roster) => {
                 self.graphs_spent = self.graphs_with(roster);
-                self.roster = Some(roster.clone());
+                // It was checked, so there is one.
+                self.roster = RosterInForce::new(roster, &self.genesis).ok().map(Arc::new);
             }
             Entry::Reserve(reserve) => {
-                let roster = self.roster.as_ref().map(|r| r.agents.clone()).unwrap_or_default();
-                let samplers = self.samplers_of(reserve, roster.len());
+                let agents = self.roster.as_ref().map_or(0, |roster| roster.entry.agents.len());
+                let samplers = self.samplers_of(reserve, agents);
+                let roster = self.roster.clone();
                 let held = Reservation { entry: (**reserve).clone(), roster, samplers };
                 self.open.insert(reserve.round, held);
                 self.last_round = Some(reserve.round);
@@ -274,7 +378,16 @@ impl State {
                 self.charge(release.round, &release.rho);
                 self.sessions.insert(release.session);
             }
-            Entry::Abort(abort) => self.charge(abort.round, &abort.rho_charged),
+            Entry::Abort(abort) => {
+                let held = self.open.get(&abort.round);
+                let votes = held.zip(abort.certificate.as_ref());
+                if let Some(round) = votes.and_then(|(held, proof)| certificate(held, proof).ok()) {
+                    let surplus = (self.certified.len() + 1).saturating_sub(CERTIFIED_KEPT);
+                    self.certified.drain(..surplus);
+                    self.certified.push_back(round);
+                }
+                self.charge(abort.round, &abort.rho_charged);
+            }
         }
     }
 
@@ -315,10 +428,9 @@ impl State {
     }
 
     fn check_roster(&self, entry: &RosterEntry) -> Result<(), Violation> {
-        if let Some(last) = &self.roster
-            && entry.epoch <= last.epoch
-        {
-            return Err(Violation::EpochOrder { epoch: entry.epoch, last: last.epoch });
+        let last = self.roster.as_ref().map(|roster| roster.entry.epoch);
+        if let Some(last) = last.filter(|last| entry.epoch <= *last) {
+            return Err(Violation::EpochOrder { epoch: entry.epoch, last });
         }
         if entry.epoch.0 == 0 {
             return Err(range("epoch", "1 or more"));
@@ -336,7 +448,17 @@ impl State {
         {
             return Err(Violation::SparseEpoch { epoch: entry.epoch });
         }
-        check_cohort(&self.genesis, self.genesis.survivors_min, agents as u32)
+        check_cohort(&self.genesis, self.genesis.survivors_min, agents as u32)?;
+        if entry.memberships.len() != agents {
+            return Err(range("memberships", "one for each agent"));
+        }
+        for (agent, membership) in entry.agents.iter().zip(&entry.memberships) {
+            let signed = membership.signed(agent).ok();
+            if signed.is_none_or(|signed| signed.verify(&self.genesis.authority).is_err()) {
+                return Err(Violation::Membership { agent: agent.clone() });
+            }
+        }
+        RosterInForce::new(entry, &self.genesis).map(drop)
     }
 
     fn check_reserve(&self, entry: &ReserveEntry) -> Result<(), Violation> {
@@ -347,7 +469,8 @@ impl State {
         if round.0 == 0 {
             return Err(range("round", "1 or more"));
         }
-        let Some(roster) = self.roster.as_ref().filter(|roster| roster.epoch == entry.epoch) else {
+        let roster = self.roster.as_ref().map(|roster| &roster.entry);
+        let Some(roster) = roster.filter(|roster| roster.epoch == entry.epoch) else {
             return Err(Violation::EpochUnknown { round, epoch: entry.epoch });
         };
         check_numbers(entry)?;
@@ -425,8 +548,7 @@ impl State {
         let round = entry.round;
         let held = self.open.get(&round).ok_or(Violation::NotReserved { round })?;
         let survivors = &entry.survivors;
-        let known = survivors.iter().all(|agent| held.roster.binary_search(agent).is_ok());
-        if !known || !survivors.is_sorted_by(|a, b| a < b) {
+        if held.roster.as_ref().and_then(|roster| roster.slots(survivors)).is_none() {
             return Err(Violation::Survivors { round });
         }
         let survivors_min = held.entry.survivors_min;
@@ -451,7 +573,16 @@ impl State {
         if entry.unmask_started && !entry.committed {
             return Err(range("unmask_started", "false unless the cohort was committed"));
         }
-        if entry.committed && entry.rho_charged != held.entry.rho {
+        if let Some(proof) = &entry.certificate {
+            if !entry.committed || entry.unmask_started {
+                let expected = "absent unless the cohort was committed and nothing was unmasked";
+                return Err(range("certificate", expected));
+            }
+            if entry.rho_charged != self.no_charge() {
+                return Err(range("rho_charged", "nothing where the agents voted to abort"));
+            }
+            check_votes(held, proof)?;
+        } else if entry.committed && entry.rho_charged != held.entry.rho {
             return Err(Violation::Refund { round });
         }
         if entry.rho_charged != held.entry.rho && entry.rho_charged != self.no_charge() {
@@ -472,6 +603,53 @@ impl State {
         }
         let (found, expected) = (spent.to_string(), expected.to_string());
         Err(Violation::Recomputed { round, field: "spent", found, expected })
+    }
+}
+
+/// The certificate of an abort. The session is *this* round's, put together again from what makes
+/// it: votes about another round are none about this one.
+fn certificate(held: &Reservation, proof: &AbortProof) -> Result<CertifiedRound, Violation> {
+    let ReserveEntry { round, epoch, survivors_min, .. } = held.entry;
+    let missing = Violation::EpochUnknown { round, epoch };
+    let roster = held.roster.as_ref().ok_or(missing)?;
+    let named = |agents, field| roster.slots(agents).ok_or(Violation::Voters { round, field });
+    let (cohort, voters) = (named(&proof.cohort, "cohort")?, named(&proof.voters, "voters")?);
+    if cohort.len() < survivors_min as usize {
+        return Err(range("cohort", "at least survivors_min agents"));
+    }
+    if proof.signatures.len() != voters.len() {
+        return Err(range("signatures", "one for each voter"));
+    }
+    let cohort = SlotSet::from_slots(roster.entry.agents.len(), cohort);
+    let seed = &roster.entry.graph_seed;
+    let session = SessionId::new(epoch, round, seed, &proof.spec, &cohort);
+    let votes = voters.into_iter().zip(&proof.signatures);
+    let signatures =
+        votes.map(|(slot, signature)| VoterSignature { slot, signature: *signature }).collect();
+    Ok(CertifiedRound {
+        agents: roster.entry.agents.clone(),
+        electorate: roster.electorate.clone(),
+        certificate: AbortCertificate { session, signatures },
+    })
+}
+
+/// Verifies that T agents of the round's roster signed a vote to abort it.
+fn check_votes(held: &Reservation, proof: &AbortProof) -> Result<(), Violation> {
+    let round = held.entry.round;
+    let CertifiedRound { agents, electorate, certificate } = certificate(held, proof)?;
+    match certificate.verify(&electorate) {
+        Ok(_) => Ok(()),
+        Err(VotesError::TooFew { given, needed }) => {
+            Err(Violation::TooFewVotes { round, votes: given, needed })
+        }
+        Err(VotesError::Signature { slot, .. }) => {
+            let voter = agents.get(slot.index()).cloned();
+            let unknown = Violation::Voters { round, field: "voters" };
+            Err(voter.map_or(unknown, |voter| Violation::ForgedVote { round, voter }))
+        }
+        Err(VotesError::Order | VotesError::Stranger { .. } | VotesError::Encode(_)) => {
+            Err(Violation::Voters { round, field: "voters" })
+        }
     }
 }
 

@@ -5,8 +5,9 @@ use chorale_dp::{
     Rational, Rho, accountant::sampler_delta_under_cap, sampler::fast::total_variation_bound,
 };
 use chorale_wire::{
-    AgentId, Digest, Epoch, FederationId, RoundNumber, SecretKey, SessionId, SlotSet,
-    message::AbortCause,
+    AgentId, Digest, Epoch, FederationId, Membership, RoundNumber, SecretKey, SessionId, Signature,
+    Signed, Slot, SlotSet,
+    message::{AbortCause, SurvivorVote, Vote},
 };
 use proptest::prelude::*;
 
@@ -45,16 +46,67 @@ fn genesis(cap_rho: Privacy) -> GenesisEntry {
         survivors_min: 10,
         catalogue: Digest::plain(b"catalogue"),
         coordinator: key().public(),
-        authority: SecretKey::from_seed(&[2; 32]).public(),
+        authority: authority().public(),
         accountant_version: ACCOUNTANT_VERSION.into(),
         software: "chorale 0.1.0".into(),
         purpose: "evaluation only".into(),
     }
 }
 
+fn authority() -> SecretKey {
+    SecretKey::from_seed(&[2; 32])
+}
+
+fn agent_key(index: u16) -> SecretKey {
+    SecretKey::from_seed(&[100 + index as u8; 32])
+}
+
+fn membership(index: u16, signer: &SecretKey) -> Signed<Membership> {
+    let agent = AgentId::new(format!("store-{index:03}")).unwrap();
+    let membership = Membership {
+        tls_key: Digest::plain(agent.as_str().as_bytes()),
+        agent,
+        identity: agent_key(index).public(),
+        not_before_s: 0,
+        not_after_s: 4_000_000_000,
+        enrolled: 12,
+    };
+    Signed::sign(&membership, signer).unwrap()
+}
+
+fn roster_entry(epoch: u64) -> RosterEntry {
+    let memberships: Vec<_> = (0..AGENTS).map(|i| membership(i, &authority())).collect();
+    let (roster, seed) = (Digest::plain(&epoch.to_be_bytes()), graph_seed(epoch));
+    RosterEntry::of(Epoch(epoch), roster, seed, &memberships).unwrap()
+}
+
 fn roster(epoch: u64) -> Entry {
-    let roster = Digest::plain(&epoch.to_be_bytes());
-    Entry::Roster(RosterEntry { epoch: Epoch(epoch), roster, agents: agents(0) })
+    Entry::Roster(roster_entry(epoch))
+}
+
+fn graph_seed(epoch: u64) -> Digest {
+    Digest::of("graph seed", &[&epoch.to_be_bytes()])
+}
+
+/// What the agents sign to abort a round of epoch 1 whose cohort is everybody.
+fn ballot(round: u64, slot: u16, vote: Vote) -> SurvivorVote {
+    let cohort = SlotSet::from_slots(AGENTS.into(), (0..AGENTS).map(Slot));
+    let spec = Digest::plain(b"spec");
+    let session = SessionId::new(Epoch(1), RoundNumber(round), &graph_seed(1), &spec, &cohort);
+    SurvivorVote { session, slot: Slot(slot), vote }
+}
+
+/// The votes of the first `voters` agents; T is 8 for 12 agents of whom 2 may be corrupt.
+fn proof(round: u64, voters: u16) -> AbortProof {
+    let sign = |slot| {
+        Signed::sign(&ballot(round, slot, Vote::Abort), &agent_key(slot)).unwrap().signature()
+    };
+    AbortProof {
+        spec: Digest::plain(b"spec"),
+        cohort: agents(0),
+        voters: agents(0)[..voters.into()].to_vec(),
+        signatures: (0..voters).map(sign).collect(),
+    }
 }
 
 /// Δ = 2^16, σ² = 2^33 and so ρ = 1/4 and a trace.
@@ -163,7 +215,8 @@ fn resign(file: &str, line: usize, signer: &SecretKey, edit: impl FnOnce(&mut Li
         line.hash = line.expected_hash().unwrap();
         previous = line.hash;
         let hash = line.hash.as_bytes().to_vec();
-        line.signature = *chorale_wire::SignedBytes::sign("ledger entry", hash, signer).signature();
+        let signed = chorale_wire::SignedBytes::sign("ledger entry", hash, signer);
+        line.signature = Signature::from_bytes(*signed.signature());
         out.push_str(&canonical::encode(line).unwrap());
         out.push('\n');
     }
@@ -228,7 +281,9 @@ fn every_flipped_bit_is_noticed() {
     let bytes = ledger.file.as_bytes();
     // One bit of each byte, another in each: all of them would take half a minute.
     for bit in (0..bytes.len()).map(|byte| byte * 8 + byte * 5 % 8) {
-        let mut changed = bytes.to_vec();
+        // It is noticed at its own line, whatever follows.
+        let end = bit / 8 + bytes[bit / 8..].iter().position(|byte| *byte == b'\n').unwrap();
+        let mut changed = bytes[..=end].to_vec();
         changed[bit / 8] ^= 1 << (bit % 8);
         assert!(verify(&changed, None).is_err(), "bit {bit} of byte {}", bit / 8);
     }
@@ -393,6 +448,156 @@ fn a_dishonest_coordinator_cannot_tell_another_sum() {
 }
 
 #[test]
+fn votes_to_abort_give_a_charge_back() {
+    let mut ledger = Ledger::example();
+    let before = ledger.chain.spent();
+    ledger.reserve(reserve(6, 1)).unwrap();
+    let entry = ledger.chain.abort_certified(RoundNumber(6), AbortCause::Votes, proof(6, 8));
+    ledger.append(entry.unwrap()).unwrap();
+    assert_eq!(ledger.chain.spent(), before);
+    assert!(ledger.chain.open_rounds().is_empty());
+    let report = verify(ledger.file.as_bytes(), Some(ledger.chain.head())).unwrap();
+    assert_eq!(report.spent, before);
+    assert!(report.to_string().contains("aborted (votes), given back by 8 agents' votes"));
+    assert_eq!(
+        report.rounds.last().unwrap().outcome,
+        Outcome::Aborted { cause: "votes".into(), charged: false, votes: Some(8) }
+    );
+    // Whoever goes on with the file can hand the votes out again.
+    let resumed = Chain::resume(ledger.file.as_bytes()).unwrap();
+    let [round] = &resumed.certified().collect::<Vec<_>>()[..] else { panic!() };
+    let verified = round.certificate.verify(&round.electorate).unwrap();
+    assert_eq!(verified.session(), ballot(6, 0, Vote::Abort).session);
+    assert_eq!(round.agents, agents(0));
+    // It ended: neither a second time nor by a release.
+    assert!(matches!(ledger.release(6), Err(Violation::NotReserved { .. })));
+    ledger.reserve(reserve(7, 1)).unwrap();
+    let late = ledger.chain.abort_certified(RoundNumber(6), AbortCause::Votes, proof(6, 8));
+    assert!(matches!(late, Err(Violation::NotReserved { .. })));
+    // Without noise there is nothing to give back, and the votes are verified all the same.
+    let mut bare = Ledger::new(Privacy::Unprotected);
+    bare.append(roster(1)).unwrap();
+    bare.reserve(ReserveEntry {
+        mechanism: MechanismName::Unprotected,
+        sigma_squared: None,
+        share_variance: None,
+        sampler_distance: None,
+        rho: Privacy::Unprotected,
+        ..reserve(6, 1)
+    })
+    .unwrap();
+    let few = bare.chain.abort_certified(RoundNumber(6), AbortCause::Votes, proof(6, 7)).unwrap();
+    assert!(matches!(bare.append(few), Err(Violation::TooFewVotes { votes: 7, needed: 8, .. })));
+    let enough = bare.chain.abort_certified(RoundNumber(6), AbortCause::Votes, proof(6, 8));
+    bare.append(enough.unwrap()).unwrap();
+}
+
+/// A coordinator that wants its budget back although vectors left.
+#[test]
+fn a_refund_without_the_agents_votes_is_refused() {
+    let mut ledger = Ledger::example();
+    ledger.reserve(reserve(6, 1)).unwrap();
+    let mut refused = |proof: AbortProof| {
+        let abort = ledger.chain.abort_certified(RoundNumber(6), AbortCause::Votes, proof);
+        ledger.append(abort.unwrap()).unwrap_err()
+    };
+    let round = RoundNumber(6);
+    let few = refused(proof(6, 7));
+    assert_eq!(few, Violation::TooFewVotes { round, votes: 7, needed: 8 });
+    let names = agents(0);
+    let forged_by = |voter: usize| Violation::ForgedVote { round, voter: names[voter].clone() };
+    let sign = |vote: &SurvivorVote, key: &SecretKey| Signed::sign(vote, key).unwrap().signature();
+    let mut forged = proof(6, 8);
+    forged.signatures[5] = sign(&ballot(6, 5, Vote::Abort), &key());
+    assert_eq!(refused(forged), forged_by(5));
+    let mut survivors = proof(6, 8);
+    let all = SlotSet::from_slots(AGENTS.into(), (0..AGENTS).map(Slot));
+    survivors.signatures[2] = sign(&ballot(6, 2, Vote::Survivors(all)), &agent_key(2));
+    assert_eq!(refused(survivors), forged_by(2));
+    // The genuine votes of another round, cohort or spec.
+    assert_eq!(refused(proof(5, 8)), forged_by(0));
+    let mut cohort = proof(6, 8);
+    cohort.cohort.pop();
+    assert_eq!(refused(cohort), forged_by(0));
+    let mut spec = proof(6, 8);
+    spec.spec = Digest::plain(b"other");
+    assert_eq!(refused(spec), forged_by(0));
+    // One voter twice, out of order, a stranger, and one signature too many.
+    for change in [
+        |names: &mut Vec<AgentId>| names[1] = names[0].clone(),
+        |names: &mut Vec<AgentId>| names.swap(0, 1),
+        |names: &mut Vec<AgentId>| names[7] = AgentId::new("stranger").unwrap(),
+    ] {
+        let (mut voters, mut cohort) = (proof(6, 8), proof(6, 8));
+        change(&mut voters.voters);
+        assert_eq!(refused(voters), Violation::Voters { round, field: "voters" });
+        change(&mut cohort.cohort);
+        assert_eq!(refused(cohort), Violation::Voters { round, field: "cohort" });
+    }
+    let mut more = proof(6, 8);
+    more.signatures.push(more.signatures[0]);
+    assert!(matches!(refused(more), Violation::Range { field: "signatures", .. }));
+    let mut small = proof(6, 8);
+    small.cohort.truncate(9);
+    assert!(matches!(refused(small), Violation::Range { field: "cohort", .. }));
+    // By hand: no votes at all, votes beside an unmasking, votes beside a charge.
+    let by_hand = |change: &dyn Fn(&mut AbortEntry)| {
+        let votes = ledger.chain.abort_certified(round, AbortCause::Votes, proof(6, 8)).unwrap();
+        let Entry::Abort(mut entry) = votes else { panic!() };
+        change(&mut entry);
+        ledger.chain.clone().append(Entry::Abort(entry), &key(), 5000).unwrap_err()
+    };
+    let violation = |error| match error {
+        LedgerError::Rule { source, .. } => source,
+        other => panic!("{other}"),
+    };
+    let bare = violation(by_hand(&|entry| entry.certificate = None));
+    assert_eq!(bare, Violation::Refund { round });
+    for change in [
+        |entry: &mut AbortEntry| entry.unmask_started = true,
+        |entry: &mut AbortEntry| entry.committed = false,
+    ] {
+        let odd = violation(by_hand(&|entry| change(entry)));
+        assert!(matches!(odd, Violation::Range { .. }), "{odd}");
+    }
+    let charged = violation(by_hand(&|entry| entry.rho_charged = reserve(6, 1).rho));
+    assert!(matches!(charged, Violation::Range { field: "rho_charged", .. }));
+}
+
+/// Keys of the coordinator's own making would certify whatever it likes.
+#[test]
+fn a_roster_holds_identities_of_the_authority_each_once() {
+    let write = |change: &dyn Fn(&mut RosterEntry)| {
+        let mut entry = roster_entry(1);
+        change(&mut entry);
+        Ledger::new(Privacy::Rho(rho(2, 1))).append(Entry::Roster(entry)).unwrap_err()
+    };
+    let agent = agents(3).swap_remove(0);
+    let own = write(&|entry| {
+        let by_coordinator = membership(3, &key());
+        entry.memberships[3].signature = by_coordinator.signature();
+    });
+    assert_eq!(own, Violation::Membership { agent: agent.clone() });
+    let swapped = write(&|entry| entry.memberships[3].identity = key().public());
+    assert_eq!(swapped, Violation::Membership { agent: agent.clone() });
+    let other_name = write(&|entry| entry.memberships[3] = entry.memberships[4].clone());
+    assert_eq!(other_name, Violation::Membership { agent });
+    let missing = write(&|entry| drop(entry.memberships.pop()));
+    assert!(matches!(missing, Violation::Range { field: "memberships", .. }));
+    // The authority itself signed one key for two agents.
+    let twice = write(&|entry| {
+        let name = entry.agents[1].clone();
+        let mut copy = membership(0, &authority()).peek().unwrap();
+        copy.agent = name;
+        let signed = Signed::sign(&copy, &authority()).unwrap();
+        entry.memberships[1].identity = copy.identity;
+        entry.memberships[1].tls_key = copy.tls_key;
+        entry.memberships[1].signature = signed.signature();
+    });
+    assert!(matches!(twice, Violation::Electorate { .. }));
+}
+
+#[test]
 fn the_cap_is_exact_and_counts_open_rounds() {
     let cost = reserve(1, 1).rho.rho().unwrap().clone();
     let two = &cost + &cost;
@@ -524,9 +729,9 @@ fn sparse_graphs_are_paid_from_the_reserved_delta() {
         Chain::genesis(wide, &key(), 0).unwrap().0
     };
     let sparse = |epoch: u64, agents: u16| {
-        let agents = (0..agents).map(|i| AgentId::new(format!("store-{i:03}")).unwrap()).collect();
-        let roster = Digest::plain(&epoch.to_be_bytes());
-        Entry::Roster(RosterEntry { epoch: Epoch(epoch), roster, agents })
+        let memberships: Vec<_> = (0..agents).map(|i| membership(i, &authority())).collect();
+        let (roster, seed) = (Digest::plain(&epoch.to_be_bytes()), graph_seed(epoch));
+        Entry::Roster(RosterEntry::of(Epoch(epoch), roster, seed, &memberships).unwrap())
     };
     let refused = |chain: &mut Chain, entry: Entry| match chain.append(entry, &key(), 1) {
         Err(LedgerError::Rule { source, .. }) => source,
@@ -590,6 +795,8 @@ fn the_samplers_are_paid_from_the_reserved_delta() {
 }
 
 /// The example of `docs/ledger.md`, kept true.
+
+/// The example of `docs/ledger.md`, kept true. To write it again, set `CHORALE_WRITE_EXAMPLE`.
 #[test]
 fn the_documented_example_verifies() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/ledger.md");
@@ -601,8 +808,19 @@ fn the_documented_example_verifies() {
     ledger.append(roster(1)).unwrap();
     ledger.reserve(reserve(1, 1)).unwrap();
     ledger.append(ledger.chain.release(released(1, 10)).unwrap()).unwrap();
+    ledger.reserve(reserve(2, 1)).unwrap();
+    let abort = ledger.chain.abort_certified(RoundNumber(2), AbortCause::Survivors, proof(2, 8));
+    ledger.append(abort.unwrap()).unwrap();
+    let head = format!("head {}.", ledger.chain.head());
+    if std::env::var_os("CHORALE_WRITE_EXAMPLE").is_some() {
+        let before = &document[..start];
+        let said = before.rfind("head ").unwrap();
+        let rest = said + before[said..].find('.').unwrap() + 1;
+        let written = [&before[..said], &head, &before[rest..], &ledger.file, &document[end..]];
+        std::fs::write(path, written.concat()).unwrap();
+        return;
+    }
     assert_eq!(file, ledger.file, "docs/ledger.md should hold:\n{}", ledger.file);
-    let head = format!("head {}", ledger.chain.head());
     assert!(document.contains(&head), "docs/ledger.md should say: {head}");
     verify(file.as_bytes(), Some(ledger.chain.head())).unwrap();
 }

@@ -245,7 +245,7 @@ fn follow(at: Option<Replayed>, line: &Line, number: usize) -> Result<Replayed, 
     }
     let rule = |source| VerifyError::Rule { line: number, seq, source };
     let signed = |key: &PublicKey| {
-        key.verify_bytes(SIGNATURE_CONTEXT, hash.as_bytes(), &line.signature)
+        key.verify_bytes(SIGNATURE_CONTEXT, hash.as_bytes(), line.signature.as_bytes())
             .map_err(|source| VerifyError::Signature { line: number, seq, source })
     };
     let state = match at {

@@ -6,10 +6,14 @@
 //! EpochKeys   -> RoundOpened -> AwaitingCommit -> Committed -> Masked -> SurvivorVoted -> Revealed
 //! ```
 //!
+//! ABORT, the agent's deadline and newer rounds and epochs end a round in any state. What is left
+//! of it then knows only whether and how the agent may still vote.
+//!
 //! A state that refuses a message is handed back unchanged in [`Kept`]. Secrets live in the
 //! states, in memory only; dropping a state wipes them. Whatever happens in a round, its secrets
 //! were moved out of [`EpochKeys`] when it opened, so no round can be run twice.
 
+mod abort;
 mod action;
 mod advertise;
 mod commit;
@@ -26,6 +30,7 @@ mod roster;
 mod state;
 mod survivors;
 
+pub use abort::AbortError;
 pub use action::{Action, RoundEnd};
 pub use advertise::{AdvertiseError, Advertised, Advertising};
 pub use commit::{AwaitingCommit, CommitError, Committed};

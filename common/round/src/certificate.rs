@@ -1,9 +1,11 @@
 //! Certificates: all votes on a roster, and enough equal votes on a survivor set. Both sides
-//! verify them with the functions here.
+//! verify them with the functions here. That of an abort is verified by
+//! [`chorale_wire::message::AbortCertificate::verify`], also by journals and auditors.
 
 use chorale_secagg::{graph, keys};
 use chorale_wire::{
-    AgentId, Digest, Epoch, FederationId, SessionId, SignatureError, Signed, Slot, SlotSet,
+    AgentId, Digest, EncodeError, FederationId, SessionId, SignatureError, Signed, Slot, SlotSet,
+    VotesError,
     message::{RosterCertificate, RosterVote, SurvivorCertificate, SurvivorVote, Vote},
 };
 
@@ -60,20 +62,32 @@ pub enum CertificateError {
     /// Of another epoch or session.
     #[error("the certificate is for another epoch or session")]
     Elsewhere,
-    /// A vote in it does not count.
+    /// For another survivor set than the one that this agent voted for.
+    #[error("the certificate is for other survivors than those that this agent voted for")]
+    OtherSet,
+    /// A vote of somebody who is no survivor and so has none.
+    #[error("slot {slot} voted and is not among the survivors")]
+    NotSurvivor {
+        /// The voter.
+        slot: Slot,
+    },
+    /// The signatures do not make a certificate.
+    #[error("the votes do not make a certificate")]
+    Votes(#[from] VotesError),
+    /// A roster vote in it does not count.
     #[error("the certificate holds a vote that does not count")]
     Vote(#[from] VoteError),
-    /// Votes out of slot order or one voter twice.
-    #[error("the votes are not in ascending order of slots, each once")]
-    Order,
-    /// Too few votes.
-    #[error("the certificate holds {given} votes and {needed} are needed")]
-    TooFew {
+    /// Not the votes of all agents of the roster.
+    #[error("the certificate holds {given} votes and the roster has {needed} agents")]
+    Missing {
         /// Votes given.
         given: usize,
-        /// Votes needed.
+        /// Agents of the roster.
         needed: usize,
     },
+    /// The votes cannot be put together, so that nobody can have signed them.
+    #[error("the votes of the certificate cannot be encoded")]
+    Encode(#[from] EncodeError),
 }
 
 /// Verifies one roster vote of `slot` and returns its nonce.
@@ -116,19 +130,54 @@ pub(crate) fn check_roster_certificate(
     federation: &FederationId,
     certificate: &RosterCertificate,
 ) -> Result<Digest, CertificateError> {
-    check_epoch(roster.epoch(), certificate.epoch)?;
-    if certificate.votes.len() != roster.agents() {
-        return Err(CertificateError::TooFew {
-            given: certificate.votes.len(),
-            needed: roster.agents(),
-        });
+    if certificate.epoch != roster.epoch() {
+        return Err(CertificateError::Elsewhere);
+    }
+    let (given, needed) = (certificate.votes.len(), roster.agents());
+    if given != needed {
+        return Err(CertificateError::Missing { given, needed });
     }
     let nonces = roster
         .slots()
         .zip(&certificate.votes)
-        .map(|(slot, vote)| check_roster_vote(roster, federation, slot, vote))
-        .collect::<Result<Vec<_>, _>>()?;
+        .map(|(slot, opening)| {
+            let vote = RosterVote {
+                federation: federation.clone(),
+                epoch: roster.epoch(),
+                roster: roster.digest(),
+                slot,
+                nonce: opening.nonce,
+            };
+            let signed = Signed::with_signature(&vote, opening.signature)?;
+            Ok(check_roster_vote(roster, federation, slot, &signed)?)
+        })
+        .collect::<Result<Vec<_>, CertificateError>>()?;
     Ok(graph::seed(&roster.digest(), &nonces))
+}
+
+/// Verifies that `slot` signed this vote of `session`, and returns what it voted for.
+///
+/// # Errors
+/// [`VoteError`] says what is wrong with it.
+pub(crate) fn check_vote(
+    roster: &VerifiedRoster,
+    session: SessionId,
+    slot: Slot,
+    signed: &Signed<SurvivorVote>,
+) -> Result<Vote, VoteError> {
+    let entry = roster.entry(slot).ok_or_else(|| unknown_slot(slot))?;
+    let agent = || entry.agent.clone();
+    let vote = signed
+        .verify(&entry.identity)
+        .map_err(|source| VoteError::Signature { agent: agent(), source })?
+        .into_inner();
+    if vote.slot != slot {
+        return Err(unknown_slot(vote.slot));
+    }
+    if vote.session != session {
+        return Err(VoteError::Elsewhere { agent: agent() });
+    }
+    Ok(vote.vote)
 }
 
 /// Verifies one survivor vote of `slot` for exactly `survivors`.
@@ -142,23 +191,15 @@ pub(crate) fn check_survivor_vote(
     slot: Slot,
     signed: &Signed<SurvivorVote>,
 ) -> Result<(), VoteError> {
+    let vote = check_vote(roster, session, slot, signed)?;
     let entry = roster.entry(slot).ok_or_else(|| unknown_slot(slot))?;
-    let agent = || entry.agent.clone();
-    let vote = signed
-        .verify(&entry.identity)
-        .map_err(|source| VoteError::Signature { agent: agent(), source })?;
-    if vote.slot != slot {
-        return Err(unknown_slot(vote.slot));
-    }
-    if vote.session != session {
-        return Err(VoteError::Elsewhere { agent: agent() });
-    }
+    let agent = entry.agent.clone();
     if !survivors.contains(slot) {
-        return Err(VoteError::NotSurvivor { agent: agent() });
+        return Err(VoteError::NotSurvivor { agent });
     }
-    match &vote.vote {
+    match &vote {
         Vote::Survivors(set) if set == survivors => Ok(()),
-        Vote::Survivors(_) | Vote::Abort => Err(VoteError::OtherSet { agent: agent() }),
+        Vote::Survivors(_) | Vote::Abort => Err(VoteError::OtherSet { agent }),
     }
 }
 
@@ -176,25 +217,15 @@ pub(crate) fn check_survivor_certificate(
     if certificate.session != session {
         return Err(CertificateError::Elsewhere);
     }
-    let given = certificate.votes.len();
-    let needed = roster.votes_min();
-    if given < needed {
-        return Err(CertificateError::TooFew { given, needed });
+    if certificate.survivors != *survivors {
+        return Err(CertificateError::OtherSet);
     }
-    let mut last = None;
-    for signed in &certificate.votes {
-        let slot = signed.peek().map_err(|_| CertificateError::Elsewhere)?.slot;
-        if last.is_some_and(|last| last >= slot) {
-            return Err(CertificateError::Order);
-        }
-        last = Some(slot);
-        check_survivor_vote(roster, session, survivors, slot, signed)?;
+    let mut voters = certificate.signatures.iter().map(|voter| voter.slot);
+    if let Some(slot) = voters.find(|slot| !survivors.contains(*slot)) {
+        return Err(CertificateError::NotSurvivor { slot });
     }
-    Ok(())
-}
-
-fn check_epoch(expected: Epoch, given: Epoch) -> Result<(), CertificateError> {
-    if expected == given { Ok(()) } else { Err(CertificateError::Elsewhere) }
+    let vote = |slot| SurvivorVote { session, slot, vote: Vote::Survivors(survivors.clone()) };
+    Ok(roster.electorate().check(&certificate.signatures, vote)?)
 }
 
 fn unknown_slot(slot: Slot) -> VoteError {

@@ -8,6 +8,7 @@
 //!
 //! A bad message never stops a round: it is dropped and reported as [`Action::Fault`].
 
+mod abort;
 mod accept;
 mod action;
 mod advertise;
@@ -29,7 +30,8 @@ mod setup;
 mod stage;
 mod unmask;
 
-pub use action::{Action, Completed};
+pub use abort::KeptCertificate;
+pub use action::{Action, CertifiedAbort, Completed};
 pub use config::{CoordinatorConfig, Timeouts};
 pub use contribution::{ContributionError, ReceivedContribution, Receiving};
 pub use fault::{EnvelopesError, Fault, FaultKind, OpenEpochError, OpenRoundError, RevealError};

@@ -14,8 +14,8 @@
 //! Up to 128 agents everybody shares masks and secrets with everybody, above with its neighbours
 //! on a ring ([`chorale_secagg::graph`]).
 //!
-//! Not here yet: statements that let an agent keep an
-//! epoch's keys over a restart (it waits for the next epoch instead), ABORT certificates.
+//! Not here yet: statements that let an agent keep an epoch's keys over a restart (it waits for the
+//! next epoch instead).
 
 pub mod agent;
 pub mod coordinator;

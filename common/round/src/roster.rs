@@ -8,8 +8,8 @@ use chorale_secagg::{
     keys::{BadPublicKey, check_public},
 };
 use chorale_wire::{
-    AgentId, Digest, Epoch, FederationId, Membership, MembershipError, PublicKey, SignatureError,
-    Signed, Slot,
+    AgentId, Digest, Electorate, Epoch, FederationId, Membership, MembershipError, PublicKey,
+    SignatureError, Signed, Slot,
     limits::AGENTS_MAX,
     message::{Advert, Roster, RoundPublicKeys},
 };
@@ -121,6 +121,8 @@ pub struct Entry {
     pub agent: AgentId,
     /// The certified Ed25519 key.
     pub identity: PublicKey,
+    /// The enrolment authority's word for that key.
+    pub membership: Signed<Membership>,
     /// HPKE public key for this epoch.
     pub hpke: [u8; 32],
     /// Commitment to the agent's nonce.
@@ -139,6 +141,7 @@ pub struct VerifiedRoster {
     rounds: usize,
     survivors_min: u32,
     graph: GraphParameters,
+    electorate: Electorate,
 }
 
 /// What a roster is verified against.
@@ -185,6 +188,7 @@ pub(crate) fn check_advert(
     let entry = Entry {
         agent: advert.agent,
         identity: membership.identity,
+        membership: claimed.membership,
         hpke: advert.hpke,
         nonce_commitment: advert.nonce_commitment,
         rounds: advert.rounds,
@@ -220,9 +224,13 @@ impl VerifiedRoster {
         }
         check_uniqueness(&entries)?;
         let rule = rule_of(enrolled, roster.survivors_min);
-        let needed = rule.corrupt as usize + 3;
-        if agents < needed || rule.votes_min(agents as u32) as usize > agents {
-            return Err(size(needed.max(ROSTER_AGENTS_MIN)));
+        let needed = (rule.corrupt as usize + 3).max(ROSTER_AGENTS_MIN);
+        // A roster that cannot reach its own vote threshold is too small.
+        let voters = entries.iter().map(|entry| entry.identity).collect();
+        let electorate = Electorate::new(voters, rule.votes_min(agents as u32) as u16)
+            .map_err(|_| size(needed))?;
+        if agents < needed {
+            return Err(size(needed));
         }
         rule.check(agents as u32).map_err(RosterError::Floors)?;
         let graph = graph_for(&rule, agents as u32).map_err(RosterError::Graph)?;
@@ -237,6 +245,7 @@ impl VerifiedRoster {
             rounds: expect.rounds,
             survivors_min: roster.survivors_min,
             graph,
+            electorate,
         })
     }
 
@@ -279,7 +288,13 @@ impl VerifiedRoster {
     /// Vote threshold T = ⌊(n + A)/2⌋ + 1.
     #[must_use]
     pub fn votes_min(&self) -> usize {
-        self.rule().votes_min(self.agents() as u32) as usize
+        self.electorate.votes_min()
+    }
+
+    /// The identity keys in slot order, and T: what certificates are verified against.
+    #[must_use]
+    pub fn electorate(&self) -> &Electorate {
+        &self.electorate
     }
 
     /// T_min of the epoch: no round may admit fewer survivors.
@@ -335,6 +350,11 @@ impl VerifiedRoster {
     /// The agents in slot order.
     pub fn agent_ids(&self) -> impl Iterator<Item = &AgentId> {
         self.entries.iter().map(|entry| &entry.agent)
+    }
+
+    /// The enrolment authority's word for each agent's identity, in slot order.
+    pub fn memberships(&self) -> impl Iterator<Item = &Signed<Membership>> {
+        self.entries.iter().map(|entry| &entry.membership)
     }
 
     /// The slot of `agent`.

@@ -22,7 +22,7 @@ fn every_size_gives_the_exact_sum_over_several_rounds() {
         }
         for completed in &world.completed {
             assert_eq!(completed.agents.len(), size);
-            assert_eq!(completed.votes.len(), size);
+            assert_eq!(completed.certificate.signatures.len(), size);
         }
     }
 }
@@ -149,6 +149,7 @@ fn a_restarted_coordinator_opens_a_higher_epoch() {
         timeouts: chorale_round::coordinator::Timeouts::default(),
         last_epoch: Epoch(1),
         last_round: RoundNumber(1),
+        certified: Vec::new(),
     };
     later.coordinator = chorale_round::coordinator::Machine::new(config);
     later.nodes = world.nodes;

@@ -21,7 +21,7 @@ use chorale_secagg::{
 use chorale_transport::{AgentLinkConfig, LinkEvent, ServerEvent, Upload, connect};
 use chorale_wire::{
     Digest, Epoch, FederationId, RoundNumber, SecretKey, SessionId, Signed, Slot, SlotSet,
-    message::MaskedHeader,
+    VerifiedAbort, message::MaskedHeader,
 };
 use rand::{SeedableRng as _, rngs::StdRng};
 use support::{Federation, until, until_linked};
@@ -42,6 +42,16 @@ impl Journal for Memory {
         settlement: Settlement,
     ) -> Result<(), JournalRefusal> {
         self.0.apply(&Record::Settled { federation: federation.clone(), round, settlement })
+    }
+
+    fn reopen(
+        &mut self,
+        federation: &FederationId,
+        abort: &VerifiedAbort,
+    ) -> Result<RoundNumber, JournalRefusal> {
+        let reopened = self.0.reopening(federation, abort)?;
+        let round = reopened.round();
+        self.0.apply(&reopened.into()).map(|()| round)
     }
 
     fn spent(&self, federation: &FederationId) -> Result<Rho, JournalRefusal> {

@@ -5,8 +5,10 @@
 //! never sees an event, a person or a model: those have no type here, so that they cannot be
 //! sent by accident.
 //!
-//! Reading order: [`id`], [`codec`], [`sign`], [`membership`], then [`message`].
+//! Reading order: [`id`], [`codec`], [`sign`], [`membership`], then [`message`] and
+//! [`certificate`].
 
+pub mod certificate;
 pub mod codec;
 pub mod digest;
 pub mod id;
@@ -16,10 +18,13 @@ pub mod message;
 pub mod sign;
 pub mod slots;
 
+pub use certificate::{Electorate, ElectorateError, VerifiedAbort, VoterSignature, VotesError};
 pub use codec::{DecodeError, EncodeError};
 pub use digest::Digest;
 pub use id::{AgentId, Epoch, FederationId, IdError, RoundNumber, SessionId, Slot};
 pub use membership::{Membership, MembershipError};
 pub use message::{ToAgent, ToCoordinator};
-pub use sign::{Message, PublicKey, SecretKey, SignatureError, Signed, SignedBytes, Verified};
+pub use sign::{
+    Message, PublicKey, SecretKey, Signature, SignatureError, Signed, SignedBytes, Verified,
+};
 pub use slots::SlotSet;

@@ -33,3 +33,6 @@ pub const ROUNDS_PER_EPOCH_MAX: usize = 64;
 
 /// Longest text in bytes that an agent or the coordinator gives as a reason.
 pub const REASON_BYTES_MAX: usize = 512;
+
+/// Longest round spec in bytes, its signature included.
+pub const SPEC_BYTES_MAX: usize = 20 << 10;

@@ -10,10 +10,11 @@ mod round;
 pub use control::{Hello, Reason, ToAgent, ToCoordinator, Waiting};
 pub use enrol::{EnrolmentAnswer, EnrolmentBundle, EnrolmentRequest};
 pub use epoch::{
-    Advert, Complaint, EpochOpen, Roster, RosterCertificate, RosterVote, RoundPublicKeys,
-    ShareEnvelope,
+    Advert, Complaint, EpochOpen, Roster, RosterCertificate, RosterOpening, RosterVote,
+    RoundPublicKeys, ShareEnvelope,
 };
 pub use round::{
-    Abort, AbortCause, Commit, MaskedHeader, Ready, Refusal, RefusalCode, Reveal, RevealedShare,
-    RoundResult, ShareKind, SurvivorCertificate, SurvivorVote, Survivors, Vote,
+    Abort, AbortCause, AbortCertificate, Ballot, Commit, MaskedHeader, Ready, Refusal, RefusalCode,
+    Reveal, RevealedShare, RoundResult, ShareKind, SurvivorCertificate, SurvivorVote, Survivors,
+    Vote,
 };

@@ -1,7 +1,9 @@
 //! Signatures: Ed25519 (RFC 8032, strict verification) over a context and the received bytes.
 //!
 //! [`Signed`] is what travels; its content cannot be read before [`Signed::verify`] has minted a
-//! [`Verified`]. The signature covers the bytes as they arrived, never a re-encoding.
+//! [`Verified`]. The signature covers the bytes as they arrived, never a re-encoding. Where a
+//! message is put together from a statement and a signature ([`Signed::with_signature`]), its one
+//! canonical encoding stands for them: other bytes are no encoding of that message.
 
 use std::{fmt, marker::PhantomData, ops::Deref};
 
@@ -82,6 +84,30 @@ impl SecretKey {
 impl fmt::Debug for SecretKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SecretKey(redacted)")
+    }
+}
+
+/// An Ed25519 signature, of whatever kind of message and not verified.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signature(#[serde(with = "signature_bytes")] [u8; 64]);
+
+impl Signature {
+    /// A signature from its 64 bytes.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 64]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 64 bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 64] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Signature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Signature({})", hex::encode(&self.0[..4]))
     }
 }
 
@@ -201,6 +227,22 @@ impl<T: Message> Signed<T> {
     pub fn sign(message: &T, key: &SecretKey) -> Result<Self, EncodeError> {
         let payload = codec::encode(message, T::BYTES_MAX)?;
         Ok(SignedBytes::sign(T::CONTEXT, payload, key).into_typed())
+    }
+
+    /// The message as its sender signed it, put together from its content and the signature; not
+    /// verified. For certificates, whose votes share one statement.
+    ///
+    /// # Errors
+    /// [`EncodeError`] when the message does not fit its type's limit.
+    pub fn with_signature(message: &T, signature: Signature) -> Result<Self, EncodeError> {
+        let payload = codec::encode(message, T::BYTES_MAX)?;
+        Ok(SignedBytes { payload, signature: signature.0 }.into_typed())
+    }
+
+    /// The signature, not verified.
+    #[must_use]
+    pub fn signature(&self) -> Signature {
+        Signature(self.bytes.signature)
     }
 
     /// Verifies the signature of `signer` and decodes the message.
@@ -353,6 +395,17 @@ mod tests {
         assert!(matches!(signed.verify(&other.public()), Err(SignatureError::Forged { .. })));
         let as_other_kind = signed.into_bytes().into_typed::<Pong>();
         assert!(matches!(as_other_kind.verify(&key.public()), Err(SignatureError::Forged { .. })));
+    }
+
+    #[test]
+    fn content_and_signature_make_the_message_that_was_signed() {
+        let key = SecretKey::from_seed(&[7; 32]);
+        let signed = Signed::sign(&Ping(5), &key).unwrap();
+        let again = Signed::with_signature(&Ping(5), signed.signature()).unwrap();
+        assert_eq!(again, signed);
+        again.verify(&key.public()).unwrap();
+        let other = Signed::with_signature(&Ping(6), signed.signature()).unwrap();
+        assert!(matches!(other.verify(&key.public()), Err(SignatureError::Forged { .. })));
     }
 
     #[test]

@@ -92,6 +92,7 @@ impl Federation {
             timeouts: Timeouts { reconnect_grace_ms: 1_500, ..Timeouts::default() },
             last_epoch,
             last_round,
+            certified: Vec::new(),
         }
     }
 

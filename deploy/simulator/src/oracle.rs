@@ -1,6 +1,6 @@
 //! What must never fail, whatever happens: watched from outside, on the wire and at the results.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chorale_round::coordinator::Completed;
 use chorale_wire::{
@@ -52,6 +52,20 @@ pub enum Failure {
         /// Whose shares.
         subject: Slot,
     },
+    /// A session gave a sum, and T agents voted that it never will.
+    #[error("session {session} gave a sum and was certified as aborted")]
+    BothCertified {
+        /// The session.
+        session: SessionId,
+    },
+    /// An agent took a charge back that the ledger does not give back.
+    #[error("{agent} takes its charge for session {session} back and the ledger does not")]
+    Unrecorded {
+        /// The agent.
+        agent: AgentId,
+        /// The session.
+        session: SessionId,
+    },
     /// The ledger refused an entry, or the finished ledger does not verify.
     #[error("the ledger: {0}")]
     Ledger(String),
@@ -98,6 +112,8 @@ pub(crate) struct Oracle {
     said: BTreeMap<(AgentId, String), Digest>,
     kinds: BTreeMap<(AgentId, SessionId, Slot), ShareKind>,
     ended: BTreeMap<RoundNumber, usize>,
+    unmasked: BTreeSet<SessionId>,
+    aborted: BTreeSet<SessionId>,
 }
 
 impl Oracle {
@@ -174,7 +190,31 @@ impl Oracle {
         if completed.totals != expected {
             return Err(Failure::WrongSum { round });
         }
+        self.unmasked.insert(completed.session);
+        self.exclusive(completed.session)?;
         self.end(round)
+    }
+
+    /// The coordinator wrote an abort certificate into the ledger.
+    pub(crate) fn abort_recorded(&mut self, session: SessionId) -> Result<(), Failure> {
+        self.aborted.insert(session);
+        self.exclusive(session)
+    }
+
+    /// An agent verified an abort certificate and takes its charge back: the ledger had it first,
+    /// so that no agent's account is below the federation's.
+    pub(crate) fn given_back(&self, agent: &AgentId, session: SessionId) -> Result<(), Failure> {
+        if !self.aborted.contains(&session) {
+            return Err(Failure::Unrecorded { agent: agent.clone(), session });
+        }
+        self.exclusive(session)
+    }
+
+    fn exclusive(&self, session: SessionId) -> Result<(), Failure> {
+        if self.unmasked.contains(&session) && self.aborted.contains(&session) {
+            return Err(Failure::BothCertified { session });
+        }
+        Ok(())
     }
 
     /// A round ended, in whatever way: once.
@@ -200,7 +240,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use chorale_wire::{
         Epoch, SecretKey, Signed, SlotSet,
-        message::{Reveal, RevealedShare},
+        message::{Reveal, RevealedShare, SurvivorCertificate},
     };
 
     use super::*;
@@ -225,7 +265,11 @@ mod tests {
             survivors: SlotSet::empty(4),
             agents: vec![agent()],
             vector_digests: vec![Digest::plain(b"vector")],
-            votes: Vec::new(),
+            certificate: SurvivorCertificate {
+                session: session(1),
+                survivors: SlotSet::empty(4),
+                signatures: Vec::new(),
+            },
             totals,
         }
     }
@@ -247,6 +291,13 @@ mod tests {
         assert!(matches!(verdict, Err(Failure::WrongSum { .. })));
         let verdict = seen().completed(&completed(vec![7; COORDINATES]), 2);
         assert!(matches!(verdict, Err(Failure::BelowFloor { .. })));
+        let mut aborted = seen();
+        let early = aborted.given_back(&agent(), session(1));
+        assert!(matches!(early, Err(Failure::Unrecorded { .. })));
+        aborted.abort_recorded(session(1)).unwrap();
+        aborted.given_back(&agent(), session(1)).unwrap();
+        let verdict = aborted.completed(&completed(vec![7; COORDINATES]), 1);
+        assert!(matches!(verdict, Err(Failure::BothCertified { .. })));
         let verdict = Oracle::default().completed(&completed(vec![0; COORDINATES]), 1);
         assert!(matches!(verdict, Err(Failure::Phantom { .. })));
     }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use chorale_dp::Rho;
-use chorale_ledger::{Chain, Entry, Released, ReserveEntry, RosterEntry, verify};
+use chorale_ledger::{AbortProof, Chain, Entry, Released, ReserveEntry, RosterEntry, verify};
 use chorale_round::{agent, coordinator};
 use chorale_secagg::MaskTicket as _;
 use chorale_wire::{
@@ -360,9 +360,12 @@ impl World {
                     self.send_to_agent(inner, &agent, message)?
                 }
                 coordinator::Action::EpochStarted { epoch } => inner.last_epoch = epoch,
-                coordinator::Action::EpochReady { epoch, agents, roster, .. } => {
+                coordinator::Action::EpochReady {
+                    epoch, roster, graph_seed, memberships, ..
+                } => {
                     inner.epochs += 1;
-                    let entry = RosterEntry { epoch, roster, agents };
+                    let entry =
+                        RosterEntry::of(epoch, roster, graph_seed, &memberships).map_err(broken)?;
                     inner.append(Entry::Roster(entry), self.now_ms)?;
                 }
                 coordinator::Action::CohortFixed { .. } => {
@@ -373,9 +376,16 @@ impl World {
                 coordinator::Action::RoundComplete(completed) => {
                     self.complete(inner, &completed)?;
                 }
-                coordinator::Action::RoundAborted { cause, unmask_started, .. } => {
+                coordinator::Action::RoundAborted {
+                    cause, unmask_started, certificate, ..
+                } => {
                     if let Some(open) = inner.open.take() {
-                        inner.abort(&open, cause, unmask_started, self.now_ms)?;
+                        match certificate {
+                            Some(proof) => {
+                                inner.abort_certified(&open, cause, *proof, self.now_ms)?;
+                            }
+                            None => inner.abort(&open, cause, unmask_started, self.now_ms)?,
+                        }
                     }
                 }
                 coordinator::Action::Fault(_) => inner.faults += 1,
@@ -444,6 +454,10 @@ impl World {
                 agent::Action::RoundDone(_)
                 | agent::Action::RoundAborted { .. }
                 | agent::Action::EpochLost { .. } => inner.nodes[index].upload = None,
+                agent::Action::AbortCertified(proof) => {
+                    let agent = &inner.federation.agents[index];
+                    inner.oracle.given_back(agent, proof.session())?;
+                }
                 agent::Action::EpochReady { .. }
                 | agent::Action::Waiting { .. }
                 | agent::Action::Finished { .. } => {}
@@ -659,6 +673,23 @@ impl Inner {
         }
         let entry =
             self.chain.abort(open.round, cause, open.committed, unmask_started).map_err(ledger)?;
+        self.append(entry, now_ms)
+    }
+
+    /// ABORT by the agents' votes: nothing is charged.
+    fn abort_certified(
+        &mut self,
+        open: &OpenRound,
+        cause: AbortCause,
+        proof: coordinator::CertifiedAbort,
+        now_ms: u64,
+    ) -> Result<(), Failure> {
+        self.oracle.end(open.round)?;
+        self.oracle.abort_recorded(proof.session)?;
+        self.aborted += 1;
+        let (voters, signatures) = proof.votes.into_iter().unzip();
+        let proof = AbortProof { spec: proof.spec, cohort: proof.cohort, voters, signatures };
+        let entry = self.chain.abort_certified(open.round, cause, proof).map_err(ledger)?;
         self.append(entry, now_ms)
     }
 

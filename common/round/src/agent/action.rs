@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chorale_plan::{Derived, RoundSpec};
 use chorale_secagg::PairwiseTicket;
 use chorale_wire::{
-    Digest, Epoch, RoundNumber, SessionId, ToCoordinator,
+    Digest, Epoch, RoundNumber, SessionId, ToCoordinator, VerifiedAbort,
     message::{AbortCause, Reason},
 };
 
@@ -38,6 +38,9 @@ pub enum Action {
         derived: Arc<Derived>,
         /// The session.
         session: SessionId,
+        /// Digest of those who can vote in it ([`chorale_wire::Electorate::digest`]). Record it with
+        /// the session before the vector leaves: only votes of these give the charge back.
+        electorate: Digest,
     },
     /// The epoch's keys are in place.
     EpochReady {
@@ -66,6 +69,10 @@ pub enum Action {
         /// Why, for people.
         reason: String,
     },
+    /// Enough agents voted to abort a session, so that its vectors will never be unmasked. Where a
+    /// vector left for it, under this electorate, the charge is given back and the round's question
+    /// may be asked again; the journal decides.
+    AbortCertified(VerifiedAbort),
     /// Nothing to do; for people to read what for.
     Waiting {
         /// What the coordinator waits for.
@@ -89,4 +96,6 @@ pub enum RoundEnd {
     Deadline,
     /// A newer round or epoch began, or the epoch was voided.
     Superseded,
+    /// Enough agents voted to abort it.
+    Certified,
 }

@@ -1,6 +1,9 @@
 //! What can be wrong with a message to an agent, or with a driver's call.
 
+use chorale_wire::VotesError;
+
 use super::{
+    abort::AbortError,
     advertise::AdvertiseError,
     commit::CommitError,
     deal::SharesError,
@@ -83,6 +86,12 @@ pub enum Fault {
     /// RESULT or ABORT was refused.
     #[error("RESULT or ABORT was refused")]
     End(#[from] EndError),
+    /// ABORT asks for a vote that this agent does not give.
+    #[error("ABORT got no vote")]
+    Abort(#[from] AbortError),
+    /// The abort certificate was refused.
+    #[error("the abort certificate was refused")]
+    AbortCertificate(#[from] VotesError),
 }
 
 impl Fault {
@@ -99,6 +108,7 @@ impl Fault {
             | Self::Deal(DealError::Split(_) | DealError::Encode(_))
             | Self::Shares(SharesError::Encode(_))
             | Self::Survivors(SurvivorsError::Encode(_))
+            | Self::Abort(AbortError::Encode(_))
             | Self::Reveal(RevealError::Encode(_)) => Blame::Own,
             _ => Blame::Coordinator,
         }

@@ -1,25 +1,27 @@
 //! The machine that a driver feeds: it holds the current state and turns messages into actions.
 
+mod end;
+
 use std::sync::Arc;
 
 use chorale_plan::RoundSpec;
 use chorale_wire::{
     Digest, Epoch, RoundNumber, SessionId, Signed, SignedBytes, ToAgent, ToCoordinator,
     message::{
-        Abort, Commit, EpochOpen, Hello, MaskedHeader, Refusal, RefusalCode, Roster,
-        RosterCertificate, RoundResult, ShareEnvelope, SurvivorCertificate, Survivors,
+        Commit, EpochOpen, Hello, MaskedHeader, Refusal, RefusalCode, Roster, RosterCertificate,
+        ShareEnvelope, SurvivorCertificate, Survivors,
     },
 };
 use rand_core::CryptoRng;
 
 use super::{
+    abort::Past,
     action::{Action, RoundEnd},
     advertise::Advertising,
     deal::DealtOutcome,
     fault::Fault,
     identity::{Identity, Kept},
     open::ReadyError,
-    result::{check_abort, check_other},
     state::{RoundState, Running, State, Transition, foreign, step},
 };
 
@@ -38,6 +40,8 @@ pub struct Machine {
     refusal: Option<(Digest, Signed<Refusal>)>,
     /// The session of the last result, to tell a repetition.
     last_result: Option<SessionId>,
+    /// What is left of the last round that ended without a result, until another one begins.
+    past: Option<Past>,
 }
 
 impl Machine {
@@ -56,6 +60,7 @@ impl Machine {
             last_round,
             refusal: None,
             last_result: None,
+            past: None,
         }
     }
 
@@ -162,7 +167,7 @@ impl Machine {
         };
         let refusal = party.refusal(code, reason).map_err(ReadyError::from)?;
         self.refusal = Some((party.context.spec_digest, refusal.clone()));
-        *running = None;
+        self.past = running.take().map(|running| Past::of(running.state, true));
         Ok(vec![Action::Send(ToCoordinator::Refusal(refusal))])
     }
 
@@ -209,6 +214,9 @@ impl Machine {
                 }
             }
             ToAgent::Finished { round, model } => actions.push(Action::Finished { round, model }),
+            ToAgent::AbortCertificate { certificate, electorate } => {
+                self.on_abort_certificate(&certificate, electorate.as_ref(), actions)?;
+            }
         }
         Ok(())
     }
@@ -353,6 +361,7 @@ impl Machine {
         let spec = opened.spec().clone();
         self.last_round = Some(spec.round);
         self.refusal = None;
+        self.past = None;
         actions.push(Action::Train {
             spec_digest: opened.spec_digest(),
             derived: opened.derived().clone(),
@@ -419,6 +428,7 @@ impl Machine {
                 spec: context.spec.clone(),
                 derived: context.derived.clone(),
                 session: committed.session(),
+                electorate: context.roster.electorate().digest(),
             });
         }
         Ok(())
@@ -478,82 +488,10 @@ impl Machine {
         Ok(())
     }
 
-    fn on_result(
-        &mut self,
-        signed: &Signed<RoundResult>,
-        actions: &mut Vec<Action>,
-    ) -> Result<(), Fault> {
-        if let Some(last) = self.last_result
-            && signed.verify(&self.identity.coordinator).is_ok_and(|result| result.session == last)
-        {
-            return Ok(());
-        }
-        let name = self.state.name();
-        let State::Keyed(keys, running) = &mut self.state else {
-            return Err(Fault::Unexpected { message: "RESULT", state: name });
-        };
-        let outcome = match running.take() {
-            Some(Running { state: RoundState::Revealed(state), deadline_ms }) => match state
-                .on_result(signed)
-            {
-                Ok(outcome) => outcome,
-                Err(Kept { state, error }) => {
-                    *running = Some(Running { state: RoundState::Revealed(*state), deadline_ms });
-                    return Err(error.into());
-                }
-            },
-            earlier => {
-                let round = earlier.as_ref().map(|running| running.state.party().round());
-                let locked = earlier.as_ref().and_then(|running| running.state.session());
-                match check_other(&self.identity, keys.slot(), round, locked, signed) {
-                    Ok(outcome) => outcome,
-                    Err(error) => {
-                        *running = earlier;
-                        return Err(error.into());
-                    }
-                }
-            }
-        };
-        self.last_result = Some(outcome.result.session);
-        actions.push(Action::RoundDone(outcome));
-        Ok(())
-    }
-
-    fn on_abort(&mut self, signed: &Signed<Abort>, actions: &mut Vec<Action>) -> Result<(), Fault> {
-        let Some(running) = self.running() else {
-            // The round is over already for this agent.
-            return Ok(());
-        };
-        let abort = check_abort(running.state.party(), signed)?;
-        let end = RoundEnd::Aborted(abort.cause);
-        self.drop_round(end, abort.reason.as_str(), actions);
-        Ok(())
-    }
-
     fn running(&self) -> Option<&Running> {
         match &self.state {
             State::Keyed(_, running) => running.as_ref(),
             _ => None,
-        }
-    }
-
-    fn drop_round(&mut self, end: RoundEnd, reason: &str, actions: &mut Vec<Action>) {
-        if let State::Keyed(_, running) = &mut self.state
-            && let Some(running) = running.take()
-        {
-            actions.push(Action::RoundAborted {
-                round: running.state.party().round(),
-                end,
-                reason: reason.to_string(),
-            });
-        }
-    }
-
-    fn drop_epoch(&mut self, reason: &str, actions: &mut Vec<Action>) {
-        self.drop_round(RoundEnd::Superseded, reason, actions);
-        if let Some(epoch) = self.epoch() {
-            self.state = State::Idle;
-            actions.push(Action::EpochLost { epoch, reason: reason.to_string() });
         }
     }
 

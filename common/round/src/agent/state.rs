@@ -97,6 +97,18 @@ impl RoundState {
         }
     }
 
+    /// What is left when the round's secrets are wiped.
+    pub(super) fn into_party(self) -> Party {
+        match self {
+            Self::Opened(state) => state.party,
+            Self::AwaitingCommit(state) => state.party,
+            Self::Committed(state) => state.party,
+            Self::Masked(state) => state.party,
+            Self::SurvivorVoted(state) => state.party,
+            Self::Revealed(state) => state.party,
+        }
+    }
+
     pub(super) fn locked(&self) -> Option<&Locked> {
         match self {
             Self::Opened(_) | Self::AwaitingCommit(_) => None,

@@ -128,6 +128,7 @@ impl Accepting {
             agents: self.roster.agent_ids().cloned().collect(),
             roster: self.roster.digest(),
             graph_seed: self.graph.seed(),
+            memberships: self.roster.memberships().cloned().collect(),
             excluded: self.setup.into_excluded(),
         });
         Stage::Between(EpochState::new(self.roster, self.graph))

@@ -1,8 +1,9 @@
 //! What the coordinator's driver is asked to do.
 
 use chorale_wire::{
-    AgentId, Digest, Epoch, RoundNumber, SessionId, Signed, SlotSet, ToAgent,
-    message::{AbortCause, Reason, RefusalCode, SurvivorVote},
+    AgentId, Digest, Epoch, Membership, RoundNumber, SessionId, Signature, Signed, SlotSet,
+    ToAgent,
+    message::{AbortCause, Reason, RefusalCode, SurvivorCertificate},
 };
 
 use super::fault::Fault;
@@ -29,6 +30,8 @@ pub enum Action {
         roster: Digest,
         /// Digest of the roster and all nonces; sessions bind it.
         graph_seed: Digest,
+        /// The enrolment authority's word for each agent's identity, in slot order.
+        memberships: Vec<Signed<Membership>>,
         /// Invited agents that are not in it, and why.
         excluded: Vec<(AgentId, String)>,
     },
@@ -71,11 +74,27 @@ pub enum Action {
         reason: String,
         /// Agents to blame, where they are known, and for what.
         blamed: Vec<(AgentId, String)>,
-        /// Whether a certificate left the coordinator, so that shares may be known.
+        /// Whether a survivor certificate left the coordinator, so that shares may be known.
         unmask_started: bool,
+        /// Proof that the session will never be unmasked, which gives the charge back. Record it
+        /// durably before carrying out the actions that follow: they send it to the agents.
+        certificate: Option<Box<CertifiedAbort>>,
     },
     /// A message was dropped.
     Fault(Fault),
+}
+
+/// T votes to abort a session, with what an auditor needs to verify them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertifiedAbort {
+    /// The session.
+    pub session: SessionId,
+    /// Payload digest of the signed round spec.
+    pub spec: Digest,
+    /// The cohort in slot order.
+    pub cohort: Vec<AgentId>,
+    /// Who voted to abort, in slot order, and its signature.
+    pub votes: Vec<(AgentId, Signature)>,
 }
 
 /// A completed round.
@@ -99,8 +118,8 @@ pub struct Completed {
     pub agents: Vec<AgentId>,
     /// Plain SHA-256 of each survivor's packed vector, in slot order.
     pub vector_digests: Vec<Digest>,
-    /// The survivors' votes, in slot order.
-    pub votes: Vec<Signed<SurvivorVote>>,
+    /// The survivors' votes.
+    pub certificate: SurvivorCertificate,
     /// The sum of the survivors' vectors in lattice units, noise included.
     pub totals: Vec<i64>,
 }

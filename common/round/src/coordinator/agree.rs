@@ -1,14 +1,19 @@
 //! SURVIVORS and votes: the survivors agree on who they are before anything is unmasked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chorale_wire::{
-    Signed, Slot, ToAgent,
+    Signature, Signed, Slot, ToAgent, VoterSignature,
     message::{AbortCause, SurvivorCertificate, SurvivorVote, Survivors},
 };
 
 use super::{
-    collect::MaskedSum, desk::Desk, fault::FaultKind, in_round::InRound, reveal::Revealing,
+    abort::{Aborting, End},
+    collect::MaskedSum,
+    desk::Desk,
+    fault::FaultKind,
+    in_round::InRound,
+    reveal::Revealing,
     stage::Stage,
 };
 use crate::certificate::check_survivor_vote;
@@ -19,7 +24,7 @@ pub(super) struct Agreeing {
     pub(super) round: InRound,
     masked: MaskedSum,
     message: Signed<Survivors>,
-    votes: BTreeMap<Slot, Signed<SurvivorVote>>,
+    votes: BTreeMap<Slot, Signature>,
     pub(super) deadline_ms: u64,
 }
 
@@ -46,12 +51,12 @@ impl Agreeing {
     pub(super) fn on_vote(
         &mut self,
         slot: Slot,
-        signed: Signed<SurvivorVote>,
+        signed: &Signed<SurvivorVote>,
     ) -> Result<(), FaultKind> {
         let roster = &self.round.context.roster;
         let MaskedSum { session, survivors, .. } = &self.masked;
-        check_survivor_vote(roster, *session, survivors, slot, &signed).map_err(FaultKind::Vote)?;
-        self.votes.insert(slot, signed);
+        check_survivor_vote(roster, *session, survivors, slot, signed).map_err(FaultKind::Vote)?;
+        self.votes.insert(slot, signed.signature());
         Ok(())
     }
 
@@ -69,16 +74,24 @@ impl Agreeing {
         })
     }
 
+    /// Ends the round; who voted for survivors cannot vote to abort it.
+    pub(super) fn abort(self, end: End, desk: &mut Desk, now_ms: u64) -> Stage {
+        let spent: BTreeSet<Slot> = self.votes.into_keys().collect();
+        let MaskedSum { session, cohort, .. } = self.masked;
+        Aborting::open(self.round, session, cohort, spent, end, desk, now_ms)
+    }
+
     /// Issues the certificate.
     pub(super) fn close(self, desk: &mut Desk, now_ms: u64) -> Stage {
         let (given, needed) = (self.votes.len(), self.round.context.roster.votes_min());
         if given < needed {
             let reason = format!("{given} agents voted for the survivors and {needed} are needed");
-            return self.round.abort(AbortCause::Votes, reason, Vec::new(), desk);
+            return self.abort(End::new(AbortCause::Votes, reason), desk, now_ms);
         }
         let certificate = SurvivorCertificate {
             session: self.masked.session,
-            votes: self.votes.into_values().collect(),
+            survivors: self.masked.survivors.clone(),
+            signatures: voter_signatures(self.votes),
         };
         Stage::Revealing(Revealing::open(
             self.round,
@@ -89,4 +102,9 @@ impl Agreeing {
             now_ms,
         ))
     }
+}
+
+/// Votes as a certificate lists them.
+pub(super) fn voter_signatures(votes: BTreeMap<Slot, Signature>) -> Vec<VoterSignature> {
+    votes.into_iter().map(|(slot, signature)| VoterSignature { slot, signature }).collect()
 }

@@ -1,6 +1,6 @@
 //! COMMIT and MASKED: the cohort is fixed and its masked vectors come in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chorale_secagg::{Modulus, Sum, packing};
 use chorale_wire::{
@@ -9,6 +9,7 @@ use chorale_wire::{
 };
 
 use super::{
+    abort::{Aborting, End},
     action::Action,
     agree::Agreeing,
     contribution::{ContributionError, ReceivedContribution, Receiving},
@@ -44,7 +45,7 @@ impl Collecting {
         let modulus = match Modulus::new(context.derived.modulus_bits) {
             Ok(modulus) => modulus,
             Err(error) => {
-                return round.abort(AbortCause::Stopped, error.to_string(), Vec::new(), desk);
+                return round.abort(End::new(AbortCause::Stopped, error.to_string()), desk);
             }
         };
         desk.act(Action::CohortFixed {
@@ -125,6 +126,12 @@ impl Collecting {
             .all_settled(self.cohort.iter(), desk, now_ms, |slot| self.arrived.contains_key(&slot))
     }
 
+    /// Ends the round: vectors may have left agents.
+    pub(super) fn abort(self, end: End, desk: &mut Desk, now_ms: u64) -> Stage {
+        let Self { round, cohort, session, .. } = self;
+        Aborting::open(round, session, cohort, BTreeSet::new(), end, desk, now_ms)
+    }
+
     /// Fixes the survivors.
     pub(super) fn close(self, desk: &mut Desk, now_ms: u64) -> Stage {
         let Self { round, cohort, session, sum, arrived, .. } = self;
@@ -132,12 +139,14 @@ impl Collecting {
         let (given, needed) = (survivors.len(), round.context.survivors_min());
         if given < needed {
             let reason = format!("{given} masked vectors arrived and {needed} are needed");
-            return round.abort(AbortCause::Survivors, reason, Vec::new(), desk);
+            let end = End::new(AbortCause::Survivors, reason);
+            return Aborting::open(round, session, cohort, BTreeSet::new(), end, desk, now_ms);
         }
         // What the survivors will check, and beyond it that the secrets of all can be found.
         if let Err(error) = round.context.check_for_all(&cohort, &survivors) {
             let reason = format!("the agents that are left do not hang together: {error}");
-            return round.abort(AbortCause::Survivors, reason, Vec::new(), desk);
+            let end = End::new(AbortCause::Survivors, reason);
+            return Aborting::open(round, session, cohort, BTreeSet::new(), end, desk, now_ms);
         }
         let message = Survivors { session, survivors: survivors.clone() };
         let Some(signed) = desk.sign(&message) else {

@@ -1,8 +1,8 @@
 //! RESULT: the sum is out; the driver updates model and ledger, then the agents are told.
 
 use chorale_wire::{
-    AgentId, Digest, SessionId, Signed, Slot, SlotSet, ToAgent,
-    message::{RoundResult, SurvivorVote},
+    AgentId, Digest, SessionId, Slot, SlotSet, ToAgent,
+    message::{RoundResult, SurvivorCertificate},
 };
 
 use super::{
@@ -32,7 +32,7 @@ impl Concluding {
         cohort: SlotSet,
         survivors: SlotSet,
         digests: Vec<Digest>,
-        votes: Vec<Signed<SurvivorVote>>,
+        certificate: SurvivorCertificate,
         totals: Vec<i64>,
         desk: &mut Desk,
     ) -> Stage {
@@ -46,12 +46,12 @@ impl Concluding {
             epoch: context.roster.epoch(),
             round: context.round(),
             spec: context.spec_digest,
-            transcript: transcript(session, &cohort, &survivors, &digests, &votes),
+            transcript: transcript(&cohort, &digests, &certificate),
             cohort,
             survivors: survivors.clone(),
             agents,
             vector_digests: digests.clone(),
-            votes,
+            certificate,
             totals,
         };
         desk.act(Action::RoundComplete(Box::new(completed)));
@@ -97,18 +97,16 @@ impl Concluding {
 }
 
 /// Digest of everything that decided the round, for the ledger.
-fn transcript(
-    session: SessionId,
-    cohort: &SlotSet,
-    survivors: &SlotSet,
-    digests: &[Digest],
-    votes: &[Signed<SurvivorVote>],
-) -> Digest {
-    let (cohort, survivors) = (cohort.to_bytes(), survivors.to_bytes());
-    let votes: Vec<Digest> = votes.iter().map(Signed::payload_digest).collect();
+fn transcript(cohort: &SlotSet, digests: &[Digest], certificate: &SurvivorCertificate) -> Digest {
+    let (cohort, survivors) = (cohort.to_bytes(), certificate.survivors.to_bytes());
     let count = (digests.len() as u64).to_be_bytes();
-    let mut parts: Vec<&[u8]> = vec![session.as_bytes(), &cohort, &survivors, &count];
+    let voters: Vec<[u8; 2]> =
+        certificate.signatures.iter().map(|voter| voter.slot.0.to_be_bytes()).collect();
+    let mut parts: Vec<&[u8]> = vec![certificate.session.as_bytes(), &cohort, &survivors, &count];
     parts.extend(digests.iter().map(|digest| digest.as_bytes().as_slice()));
-    parts.extend(votes.iter().map(|digest| digest.as_bytes().as_slice()));
+    for (voter, slot) in certificate.signatures.iter().zip(&voters) {
+        parts.push(slot);
+        parts.push(voter.signature.as_bytes());
+    }
     Digest::of("chorale/1 transcript", &parts)
 }

@@ -3,6 +3,8 @@
 use chorale_plan::CohortRule;
 use chorale_wire::{Epoch, FederationId, PublicKey, RoundNumber, SecretKey};
 
+use super::abort::KeptCertificate;
+
 /// How long each phase may take, in milliseconds. READY and upload times stand in the round spec.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
@@ -18,6 +20,8 @@ pub struct Timeouts {
     pub survivor_vote_ms: u64,
     /// Until the survivors have revealed their shares.
     pub reveal_ms: u64,
+    /// Until enough agents have voted to abort a round whose vectors may have left.
+    pub abort_vote_ms: u64,
     /// How long a phase waits for an agent whose connection broke, within the phase's time.
     pub reconnect_grace_ms: u64,
 }
@@ -31,6 +35,7 @@ impl Default for Timeouts {
             accept_ms: 20_000,
             survivor_vote_ms: 20_000,
             reveal_ms: 20_000,
+            abort_vote_ms: 20_000,
             reconnect_grace_ms: 3_000,
         }
     }
@@ -53,4 +58,6 @@ pub struct CoordinatorConfig {
     pub last_epoch: Epoch,
     /// The highest round number ever used; `RoundNumber(0)` in a new federation.
     pub last_round: RoundNumber,
+    /// Abort certificates of an earlier run, oldest first, for agents that missed them.
+    pub certified: Vec<KeptCertificate>,
 }

@@ -1,11 +1,14 @@
 //! What every phase can reach.
 
+use std::collections::VecDeque;
+
 use chorale_wire::{
     AgentId, Epoch, Message, RoundNumber, Signed, ToAgent,
     message::{Reason, Waiting},
 };
 
 use super::{
+    abort::KeptCertificate,
     action::Action,
     config::CoordinatorConfig,
     fault::{Fault, FaultKind},
@@ -20,7 +23,12 @@ pub(super) struct Desk {
     pub(super) last_epoch: Epoch,
     pub(super) last_round: RoundNumber,
     pub(super) actions: Vec<Action>,
+    /// The latest abort certificates, for agents that missed them.
+    pub(super) certified: VecDeque<KeptCertificate>,
 }
+
+/// Abort certificates kept for agents that come back: as many as a round is usually tried again.
+const CERTIFIED_KEPT: usize = 8;
 
 impl Desk {
     pub(super) fn act(&mut self, action: Action) {
@@ -31,6 +39,22 @@ impl Desk {
     pub(super) fn send(&mut self, agent: &AgentId, message: ToAgent) {
         if self.peers.reachable(agent) {
             self.act(Action::Send(agent.clone(), message));
+        }
+    }
+
+    /// Keeps a certificate for agents that come back.
+    pub(super) fn keep(&mut self, certified: KeptCertificate) {
+        self.certified.truncate(CERTIFIED_KEPT - 1);
+        self.certified.push_front(certified);
+    }
+
+    /// Sends an agent that said hello the abort certificates that concern it, oldest first. It
+    /// may have lost its keys, but not its journal.
+    pub(super) fn send_certified(&mut self, agent: &AgentId) {
+        let concerning = self.certified.iter().rev().filter(|kept| kept.agents.contains(agent));
+        let messages: Vec<ToAgent> = concerning.map(KeptCertificate::whole_message).collect();
+        for message in messages {
+            self.send(agent, message);
         }
     }
 

@@ -8,6 +8,7 @@ use chorale_wire::{
 };
 
 use super::{
+    abort::End,
     collect::Collecting,
     desk::Desk,
     fault::FaultKind,
@@ -20,7 +21,6 @@ use crate::context::Context;
 #[derive(Debug)]
 pub(super) struct Gathering {
     pub(super) round: InRound,
-    open: SignedBytes,
     ready: BTreeSet<Slot>,
     pub(super) deadline_ms: u64,
 }
@@ -34,9 +34,9 @@ impl Gathering {
         now_ms: u64,
     ) -> Self {
         let within_ms = u64::from(context.spec.ready_within_ms);
-        let round = InRound::new(epoch, context);
-        round.send_to_all(desk, &ToAgent::RoundOpen(open.clone()));
-        Self { round, open, ready: BTreeSet::new(), deadline_ms: now_ms.saturating_add(within_ms) }
+        let round = InRound::new(epoch, context, open);
+        round.send_to_all(desk, &ToAgent::RoundOpen(round.open.clone()));
+        Self { round, ready: BTreeSet::new(), deadline_ms: now_ms.saturating_add(within_ms) }
     }
 
     pub(super) fn on_ready(&mut self, slot: Slot, signed: &Signed<Ready>) -> Result<(), FaultKind> {
@@ -71,7 +71,7 @@ impl Gathering {
 
     pub(super) fn resume(&mut self, slot: Slot, desk: &mut Desk) {
         if !self.ready.contains(&slot) && !self.round.is_out(slot) {
-            self.round.send(slot, ToAgent::RoundOpen(self.open.clone()), desk);
+            self.round.send(slot, ToAgent::RoundOpen(self.round.open.clone()), desk);
         }
     }
 
@@ -92,7 +92,7 @@ impl Gathering {
         // What the agents will check, so that none of them has to refuse.
         if let Err(error) = round.context.check_for_all(&cohort, &cohort) {
             let reason = format!("the cohort is too small: {error}");
-            return round.abort(AbortCause::Cohort, reason, Vec::new(), desk);
+            return round.abort(End::new(AbortCause::Cohort, reason), desk);
         }
         let commit = Commit {
             epoch: round.context.roster.epoch(),

@@ -4,11 +4,17 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use chorale_secagg::Graph;
 use chorale_wire::{
-    AgentId, PublicKey, Signed, Slot, ToAgent,
-    message::{Abort, AbortCause, Reason, Refusal},
+    AgentId, PublicKey, Signed, SignedBytes, Slot, ToAgent,
+    message::{Abort, AbortCause, Ballot, Reason, Refusal},
 };
 
-use super::{action::Action, desk::Desk, fault::FaultKind, stage::Stage};
+use super::{
+    abort::{End, KeptCertificate},
+    action::{Action, CertifiedAbort},
+    desk::Desk,
+    fault::FaultKind,
+    stage::Stage,
+};
 use crate::{context::Context, roster::VerifiedRoster};
 
 /// An epoch whose keys are in place.
@@ -34,13 +40,15 @@ impl EpochState {
 pub(super) struct InRound {
     pub(super) epoch: EpochState,
     pub(super) context: Context,
+    /// The signed spec, as it was sent.
+    pub(super) open: SignedBytes,
     refused: BTreeSet<Slot>,
     pub(super) unmask_started: bool,
 }
 
 impl InRound {
-    pub(super) fn new(epoch: EpochState, context: Context) -> Self {
-        Self { epoch, context, refused: BTreeSet::new(), unmask_started: false }
+    pub(super) fn new(epoch: EpochState, context: Context, open: SignedBytes) -> Self {
+        Self { epoch, context, open, refused: BTreeSet::new(), unmask_started: false }
     }
 
     pub(super) fn identity(&self, slot: Slot) -> Result<PublicKey, FaultKind> {
@@ -119,37 +127,72 @@ impl InRound {
         Ok(())
     }
 
-    /// Ends the round without a result and tells everybody.
-    pub(super) fn abort(
-        mut self,
-        cause: AbortCause,
-        reason: String,
-        blamed: Vec<(AgentId, String)>,
-        desk: &mut Desk,
-    ) -> Stage {
-        let abort = Abort {
+    /// The signed ABORT; `None` when it does not fit its limit.
+    pub(super) fn abort_message(
+        &self,
+        end: &End,
+        ballot: Option<Ballot>,
+        desk: &Desk,
+    ) -> Option<Signed<Abort>> {
+        desk.sign(&Abort {
             epoch: self.context.roster.epoch(),
             round: self.context.round(),
-            cause,
-            reason: Reason::new(&reason),
-        };
-        if let Some(signed) = desk.sign(&abort) {
+            cause: end.cause,
+            reason: Reason::new(&end.reason),
+            ballot,
+        })
+    }
+
+    /// Ends the round without a result and without a certificate, and tells everybody.
+    pub(super) fn abort(mut self, end: End, desk: &mut Desk) -> Stage {
+        if let Some(signed) = self.abort_message(&end, None, desk) {
             let message = ToAgent::Abort(signed);
             self.send_to_all(desk, &message);
             self.epoch.last_end = Some(message);
         }
+        self.aborted(end, None, desk)
+    }
+
+    /// Ends the round without a result and with a certificate. The driver hears of it first, so
+    /// that it can record it before the agents take their charges back.
+    pub(super) fn abort_certified(
+        self,
+        end: End,
+        certified: CertifiedAbort,
+        kept: KeptCertificate,
+        desk: &mut Desk,
+    ) -> Stage {
+        let slots = self.context.roster.slots().zip(self.context.roster.agent_ids());
+        let messages: Vec<(AgentId, ToAgent)> = slots
+            .map(|(slot, agent)| {
+                let lost = self.epoch.lost.contains(&slot);
+                let message = if lost { kept.whole_message() } else { kept.message() };
+                (agent.clone(), message)
+            })
+            .collect();
+        let stage = self.aborted(end, Some(Box::new(certified)), desk);
+        for (agent, message) in messages {
+            desk.send(&agent, message);
+        }
+        desk.keep(kept);
+        stage
+    }
+
+    fn aborted(self, end: End, certificate: Option<Box<CertifiedAbort>>, desk: &mut Desk) -> Stage {
+        let End { cause, reason, blamed } = end;
         desk.act(Action::RoundAborted {
             round: self.context.round(),
             cause,
             reason,
             blamed,
             unmask_started: self.unmask_started,
+            certificate,
         });
         Stage::Between(self.epoch)
     }
 
     pub(super) fn abort_unencodable(self, message: &str, desk: &mut Desk) -> Stage {
         let reason = format!("{message} could not be encoded; this is a defect of the program");
-        self.abort(AbortCause::Stopped, reason, Vec::new(), desk)
+        self.abort(End::new(AbortCause::Stopped, reason), desk)
     }
 }

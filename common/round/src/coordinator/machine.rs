@@ -6,10 +6,11 @@ use chorale_plan::RoundSpec;
 use chorale_wire::{
     AgentId, Digest, RoundNumber, Signed, ToAgent, ToCoordinator,
     limits::ROUNDS_PER_EPOCH_MAX,
-    message::{AbortCause, Hello, MaskedHeader, Reason, Roster},
+    message::{AbortCause, Hello, MaskedHeader, Reason, Roster, Vote},
 };
 
 use super::{
+    abort::End,
     action::Action,
     config::CoordinatorConfig,
     contribution::{ContributionError, ReceivedContribution, Receiving},
@@ -35,14 +36,16 @@ pub struct Machine {
 impl Machine {
     /// A machine that knows no agent and has no epoch.
     #[must_use]
-    pub fn new(config: CoordinatorConfig) -> Self {
+    pub fn new(mut config: CoordinatorConfig) -> Self {
+        let certified = std::mem::take(&mut config.certified);
         Self {
             desk: Desk {
                 peers: Peers::new(config.timeouts.reconnect_grace_ms),
                 last_epoch: config.last_epoch,
                 last_round: config.last_round,
-                config,
                 actions: Vec::new(),
+                certified: certified.into_iter().rev().collect(),
+                config,
             },
             stage: Stage::Idle,
         }
@@ -216,16 +219,13 @@ impl Machine {
     }
 
     /// Stops the round in progress, also a completed one that was not concluded. Without a round
-    /// nothing happens.
-    pub fn abort_round(&mut self, reason: &str) -> Vec<Action> {
+    /// nothing happens. Where masked vectors may have left and no survivor certificate has, the
+    /// agents vote on it first: the round has ended when [`Action::RoundAborted`] comes.
+    pub fn abort_round(&mut self, reason: &str, now_ms: u64) -> Vec<Action> {
         let stage = std::mem::replace(&mut self.stage, Stage::Idle);
-        self.stage = match stage.into_round() {
-            Ok(round) => {
-                round.abort(AbortCause::Stopped, reason.to_string(), Vec::new(), &mut self.desk)
-            }
-            Err(stage) => *stage,
-        };
-        self.desk.take_actions()
+        let end = End::new(AbortCause::Stopped, reason);
+        self.stage = stage.abort(end, &mut self.desk, now_ms);
+        self.advance(now_ms)
     }
 
     /// Ends the programme: every connected agent is told the last round and the final model, and
@@ -344,7 +344,7 @@ impl Machine {
                 stage.on_advert(agent, advert, desk, now_ms)
             }
             (Stage::RosterVoting(stage), ToCoordinator::RosterVote(vote)) => {
-                stage.on_vote(part()?, vote, desk)
+                stage.on_vote(part()?, &vote, desk)
             }
             (Stage::Dealing(stage), ToCoordinator::Shares(shares)) => {
                 stage.on_shares(part()?, shares)
@@ -365,10 +365,19 @@ impl Machine {
                 stage.on_refusal(part()?, &refusal, desk)
             }
             (Stage::Agreeing(stage), ToCoordinator::SurvivorVote(vote)) => {
-                stage.on_vote(part()?, vote)
+                stage.on_vote(part()?, &vote)
+            }
+            (Stage::Aborting(stage), ToCoordinator::SurvivorVote(vote)) => {
+                stage.on_vote(part()?, &vote)
             }
             (Stage::Revealing(stage), ToCoordinator::Reveal(reveal)) => {
                 stage.on_reveal(part()?, &reveal)
+            }
+            // One vote more than were needed.
+            (Stage::Between(_) | Stage::Gathering(_), ToCoordinator::SurvivorVote(vote))
+                if vote.peek().is_ok_and(|vote| vote.vote == Vote::Abort) =>
+            {
+                Ok(())
             }
             (stage, _) => Err(FaultKind::OutOfPhase { message: kind, phase: stage.name() }),
         }
@@ -383,6 +392,7 @@ impl Machine {
         if !self.desk.peers.reachable(agent) {
             return Err(FaultKind::BeforeHello { message: "Hello" });
         }
+        self.desk.send_certified(agent);
         let keys = self.stage.epoch_number().is_some() && hello.epoch == self.stage.epoch_number();
         self.stage.resume(agent, keys, &mut self.desk);
         Ok(())

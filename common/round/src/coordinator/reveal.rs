@@ -9,6 +9,7 @@ use chorale_wire::{
 };
 
 use super::{
+    abort::End,
     collect::MaskedSum,
     conclude::Concluding,
     desk::Desk,
@@ -140,7 +141,6 @@ impl Revealing {
                         desk.fault(&agent, FaultKind::Share { dealer });
                     }
                 }
-                let certificate = certificate.votes;
                 Concluding::open(
                     round,
                     session,
@@ -158,7 +158,9 @@ impl Revealing {
                     .into_iter()
                     .filter_map(|slot| Some((name(slot)?, error.to_string())))
                     .collect();
-                round.abort(AbortCause::Shares, error.to_string(), blamed, desk)
+                // A certificate of survivors left: no refund, ever.
+                let cause = AbortCause::Shares;
+                round.abort(End { cause, reason: error.to_string(), blamed }, desk)
             }
         }
     }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use chorale_wire::{
     AgentId, Signed, Slot, ToAgent,
-    message::{Roster, RosterCertificate, RosterVote},
+    message::{Roster, RosterCertificate, RosterOpening, RosterVote},
 };
 
 use super::{deal::Dealing, desk::Desk, fault::FaultKind, setup::Setup, stage::Stage};
@@ -19,7 +19,7 @@ pub(super) struct RosterVoting {
     setup: Setup,
     pub(super) roster: Arc<VerifiedRoster>,
     message: Roster,
-    votes: BTreeMap<Slot, Signed<RosterVote>>,
+    votes: BTreeMap<Slot, RosterOpening>,
     lost: Vec<Slot>,
     pub(super) deadline_ms: u64,
 }
@@ -48,12 +48,12 @@ impl RosterVoting {
     pub(super) fn on_vote(
         &mut self,
         slot: Slot,
-        signed: Signed<RosterVote>,
+        signed: &Signed<RosterVote>,
         desk: &Desk,
     ) -> Result<(), FaultKind> {
-        check_roster_vote(&self.roster, &desk.config.federation, slot, &signed)
+        let nonce = check_roster_vote(&self.roster, &desk.config.federation, slot, signed)
             .map_err(FaultKind::Vote)?;
-        self.votes.insert(slot, signed);
+        self.votes.insert(slot, RosterOpening { nonce, signature: signed.signature() });
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use chorale_wire::{AgentId, Epoch, Slot};
 
 use super::{
+    abort::{Aborting, End},
     accept::Accepting,
     advertise::Advertising,
     agree::Agreeing,
@@ -33,6 +34,7 @@ pub(super) enum Stage {
     Agreeing(Agreeing),
     Revealing(Revealing),
     Concluding(Concluding),
+    Aborting(Aborting),
 }
 
 impl Stage {
@@ -49,6 +51,7 @@ impl Stage {
             Self::Agreeing(_) => "waiting for survivor votes",
             Self::Revealing(_) => "waiting for revealed shares",
             Self::Concluding(_) => "waiting for the model and the ledger",
+            Self::Aborting(_) => "waiting for votes to abort",
         }
     }
 
@@ -63,6 +66,7 @@ impl Stage {
             Self::Collecting(stage) => Some(stage.deadline_ms),
             Self::Agreeing(stage) => Some(stage.deadline_ms),
             Self::Revealing(stage) => Some(stage.deadline_ms),
+            Self::Aborting(stage) => Some(stage.deadline_ms),
         }
     }
 
@@ -77,6 +81,7 @@ impl Stage {
             Self::Collecting(stage) => stage.settled(desk, now_ms),
             Self::Agreeing(stage) => stage.settled(desk, now_ms),
             Self::Revealing(stage) => stage.settled(desk, now_ms),
+            Self::Aborting(stage) => stage.settled(),
         };
         settled || self.deadline_ms().is_some_and(|deadline_ms| now_ms >= deadline_ms)
     }
@@ -92,6 +97,7 @@ impl Stage {
             Self::Collecting(stage) => stage.close(desk, now_ms),
             Self::Agreeing(stage) => stage.close(desk, now_ms),
             Self::Revealing(stage) => stage.close(desk),
+            Self::Aborting(stage) => stage.close(desk),
         }
     }
 
@@ -129,19 +135,22 @@ impl Stage {
             Self::Collecting(stage) => Some(&stage.round),
             Self::Agreeing(stage) => Some(&stage.round),
             Self::Revealing(stage) => Some(&stage.round),
+            Self::Aborting(stage) => Some(&stage.round),
             Self::Concluding(stage) => Some(stage.round()),
             _ => None,
         }
     }
 
-    pub(super) fn into_round(self) -> Result<InRound, Box<Self>> {
+    /// Ends the round in progress, if there is one. Between COMMIT and the survivor certificate
+    /// the agents vote on it first.
+    pub(super) fn abort(self, end: End, desk: &mut Desk, now_ms: u64) -> Self {
         match self {
-            Self::Gathering(stage) => Ok(stage.round),
-            Self::Collecting(stage) => Ok(stage.round),
-            Self::Agreeing(stage) => Ok(stage.round),
-            Self::Revealing(stage) => Ok(stage.round),
-            Self::Concluding(stage) => Ok(stage.into_round()),
-            other => Err(Box::new(other)),
+            Self::Gathering(stage) => stage.round.abort(end, desk),
+            Self::Collecting(stage) => stage.abort(end, desk, now_ms),
+            Self::Agreeing(stage) => stage.abort(end, desk, now_ms),
+            Self::Revealing(stage) => stage.round.abort(end, desk),
+            Self::Concluding(stage) => stage.into_round().abort(end, desk),
+            other => other,
         }
     }
 
@@ -152,6 +161,7 @@ impl Stage {
             Self::Collecting(stage) => Some(&mut stage.round.epoch.lost),
             Self::Agreeing(stage) => Some(&mut stage.round.epoch.lost),
             Self::Revealing(stage) => Some(&mut stage.round.epoch.lost),
+            Self::Aborting(stage) => Some(&mut stage.round.epoch.lost),
             Self::Concluding(stage) => Some(stage.lost_mut()),
             _ => None,
         }
@@ -191,6 +201,7 @@ impl Stage {
             Self::Collecting(stage) => stage.resume(slot, desk),
             Self::Agreeing(stage) => stage.resume(slot, desk),
             Self::Revealing(stage) => stage.resume(slot, desk),
+            Self::Aborting(stage) => stage.resume(slot, desk),
             Self::Concluding(stage) => stage.round().send_waiting(slot, desk),
         }
     }

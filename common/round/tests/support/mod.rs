@@ -1,6 +1,8 @@
 //! A federation in memory: one coordinator, some agents, a queue of messages and a clock.
 #![allow(dead_code, clippy::unwrap_used, clippy::type_complexity, unreachable_pub, missing_docs)]
 
+pub mod liar;
+
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
@@ -14,8 +16,8 @@ use chorale_round::{
 };
 use chorale_secagg::MaskTicket as _;
 use chorale_wire::{
-    AgentId, Digest, Epoch, FederationId, Membership, RoundNumber, SecretKey, Signed, ToAgent,
-    ToCoordinator,
+    AgentId, Digest, Epoch, FederationId, Membership, RoundNumber, SecretKey, SessionId, Signed,
+    ToAgent, ToCoordinator, VerifiedAbort,
     message::{MaskedHeader, RefusalCode},
 };
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng as _};
@@ -129,6 +131,10 @@ pub struct Node {
     pub done: Vec<agent::Outcome>,
     pub aborted: Vec<(RoundNumber, agent::RoundEnd)>,
     pub faults: Vec<agent::Fault>,
+    /// Abort certificates that it verified.
+    pub certified: Vec<VerifiedAbort>,
+    /// Sessions that it masked a vector for, and who can vote in them.
+    pub masked: Vec<(SessionId, Digest)>,
 }
 
 /// What breaks: after `agent` has handled its `after`-th message, or, with `sending`, after it has
@@ -163,6 +169,8 @@ pub struct World {
     pub forge: Option<Box<dyn FnMut(usize, ToCoordinator) -> Vec<ToCoordinator>>>,
     pub completed: Vec<coordinator::Completed>,
     pub aborted: Vec<(RoundNumber, chorale_wire::message::AbortCause, Vec<(AgentId, String)>)>,
+    /// Proofs that came with aborted rounds.
+    pub certified: Vec<coordinator::CertifiedAbort>,
     pub epochs: Vec<(Epoch, Vec<AgentId>)>,
     pub started: Vec<Epoch>,
     pub failed: Vec<String>,
@@ -183,6 +191,7 @@ impl World {
             timeouts: Timeouts { reconnect_grace_ms: 500, ..Timeouts::default() },
             last_epoch: Epoch(0),
             last_round: RoundNumber(0),
+            certified: Vec::new(),
         });
         let nodes = (0..size)
             .map(|index| Node {
@@ -196,6 +205,8 @@ impl World {
                 done: Vec::new(),
                 aborted: Vec::new(),
                 faults: Vec::new(),
+                certified: Vec::new(),
+                masked: Vec::new(),
             })
             .collect();
         Self {
@@ -210,6 +221,7 @@ impl World {
             forge: None,
             completed: Vec::new(),
             aborted: Vec::new(),
+            certified: Vec::new(),
             epochs: Vec::new(),
             started: Vec::new(),
             failed: Vec::new(),
@@ -371,8 +383,9 @@ impl World {
                     self.act(actions);
                     self.next_round();
                 }
-                coordinator::Action::RoundAborted { round, cause, blamed, .. } => {
+                coordinator::Action::RoundAborted { round, cause, blamed, certificate, .. } => {
                     self.aborted.push((round, cause, blamed));
+                    self.certified.extend(certificate.map(|certified| *certified));
                     self.next_round();
                 }
                 coordinator::Action::Fault(fault) => self.faults.push(fault),
@@ -407,7 +420,8 @@ impl World {
                     };
                     self.act_at_agent(index, actions.unwrap());
                 }
-                agent::Action::Contribute { ticket, spec, .. } => {
+                agent::Action::Contribute { ticket, spec, session, electorate, .. } => {
+                    node.masked.push((session, electorate));
                     let total = Zeroizing::new(values(index, spec.round.0));
                     let packed = ticket.mask(total).unwrap();
                     let length = packed.bytes().len() as u64;
@@ -416,6 +430,7 @@ impl World {
                     self.queue.push_back(upload);
                 }
                 agent::Action::RoundDone(outcome) => node.done.push(outcome),
+                agent::Action::AbortCertified(proof) => node.certified.push(proof),
                 agent::Action::RoundAborted { round, end, .. } => node.aborted.push((round, end)),
                 _ => {}
             }

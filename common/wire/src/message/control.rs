@@ -3,11 +3,12 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Abort, Advert, Commit, Complaint, EpochOpen, Ready, Refusal, Reveal, Roster, RosterCertificate,
-    RosterVote, RoundResult, ShareEnvelope, SurvivorCertificate, SurvivorVote, Survivors,
+    Abort, AbortCertificate, Advert, Commit, Complaint, EpochOpen, Ready, Refusal, Reveal, Roster,
+    RosterCertificate, RosterVote, RoundResult, ShareEnvelope, SurvivorCertificate, SurvivorVote,
+    Survivors,
 };
 use crate::{
-    AgentId, Digest, Epoch, FederationId, RoundNumber, Signed, SignedBytes,
+    AgentId, Digest, Electorate, Epoch, FederationId, RoundNumber, Signed, SignedBytes,
     limits::REASON_BYTES_MAX,
 };
 
@@ -148,6 +149,14 @@ pub enum ToAgent {
         round: RoundNumber,
         /// Digest of the final model.
         model: Digest,
+    },
+    /// Enough votes to abort a session: whoever sent a vector for it takes its charge back.
+    AbortCertificate {
+        /// The votes.
+        certificate: AbortCertificate,
+        /// Who could vote, for an agent that has lost the epoch's roster since; it trusts none but
+        /// the electorate that it recorded when its vector left.
+        electorate: Option<Electorate>,
     },
 }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AgentId, Digest, Epoch, FederationId, Signed, Slot,
+    AgentId, Digest, Epoch, FederationId, Signature, Signed, Slot,
     limits::{AGENTS_MAX, CONTROL_BYTES_MAX, NEIGHBOURS_MAX, ROUNDS_PER_EPOCH_MAX},
     membership::Membership,
     sign::Message,
@@ -133,13 +133,23 @@ impl Message for RosterVote {
     const BYTES_MAX: usize = 256;
 }
 
-/// Coordinator to agents: the votes of *all* agents of the roster.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Coordinator to agents: the votes of *all* agents of the roster. The vote of each slot is
+/// [`RosterVote`] with the receiver's own federation, epoch and roster, that slot and its nonce.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RosterCertificate {
     /// The epoch.
     pub epoch: Epoch,
-    /// Votes in slot order.
-    pub votes: Vec<Signed<RosterVote>>,
+    /// What differs from vote to vote, in slot order.
+    pub votes: Vec<RosterOpening>,
+}
+
+/// One agent's part of a [`RosterCertificate`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RosterOpening {
+    /// The nonce behind [`Advert::nonce_commitment`].
+    pub nonce: [u8; 32],
+    /// The agent's signature over its vote.
+    pub signature: Signature,
 }
 
 /// Dealer to one neighbour, through the coordinator: shares of the dealer's secrets for every

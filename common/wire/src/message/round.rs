@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::control::Reason;
 use crate::{
-    Digest, Epoch, RoundNumber, SessionId, Signed, Slot, SlotSet,
-    limits::{AGENTS_MAX, NEIGHBOURS_MAX, REASON_BYTES_MAX},
+    Digest, Epoch, RoundNumber, SessionId, SignedBytes, Slot, SlotSet,
+    certificate::VoterSignature,
+    limits::{AGENTS_MAX, NEIGHBOURS_MAX, REASON_BYTES_MAX, SPEC_BYTES_MAX},
     sign::Message,
 };
 
@@ -138,13 +139,27 @@ impl Message for SurvivorVote {
     const BYTES_MAX: usize = 256 + AGENTS_MAX / 8;
 }
 
-/// Coordinator to agents: at least T equal votes for one survivor set.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Coordinator to agents: at least T votes for one survivor set. The vote of each slot is
+/// [`SurvivorVote`] with this session, that slot and these survivors.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SurvivorCertificate {
     /// The session.
     pub session: SessionId,
-    /// The votes in slot order.
-    pub votes: Vec<Signed<SurvivorVote>>,
+    /// The survivors that were voted for.
+    pub survivors: SlotSet,
+    /// Who signed that vote, in slot order.
+    pub signatures: Vec<VoterSignature>,
+}
+
+/// Coordinator to agents: at least T votes to abort one session, which is proof that its vectors
+/// will never be unmasked. The vote of each slot is [`SurvivorVote`] with this session, that slot
+/// and [`Vote::Abort`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AbortCertificate {
+    /// The session.
+    pub session: SessionId,
+    /// Who signed that vote, in slot order.
+    pub signatures: Vec<VoterSignature>,
 }
 
 /// Which secret of the subject a share belongs to.
@@ -212,7 +227,7 @@ impl Message for RoundResult {
 }
 
 /// Coordinator to agents: the round ends without a result. Secrets of the round are deleted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Abort {
     /// The epoch.
     pub epoch: Epoch,
@@ -222,11 +237,24 @@ pub struct Abort {
     pub cause: AbortCause,
     /// For people to read.
     pub reason: Reason,
+    /// Asks for votes to abort the round's session: present where the cohort was fixed, so that
+    /// vectors may have left agents, and no survivor certificate left the coordinator.
+    pub ballot: Option<Ballot>,
 }
 
 impl Message for Abort {
     const CONTEXT: &'static str = "abort";
-    const BYTES_MAX: usize = 128 + REASON_BYTES_MAX;
+    const BYTES_MAX: usize = 256 + REASON_BYTES_MAX + AGENTS_MAX / 8 + SPEC_BYTES_MAX;
+}
+
+/// The session that is to be aborted, by what makes it: an agent computes the session itself and
+/// takes its word about no other round, and one that missed ROUND-OPEN can use up the round's key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ballot {
+    /// The signed round spec, as in ROUND-OPEN.
+    pub spec: SignedBytes,
+    /// The cohort, as in COMMIT.
+    pub cohort: SlotSet,
 }
 
 /// Why a round was aborted.
