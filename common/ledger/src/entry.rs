@@ -100,6 +100,9 @@ pub struct MembershipLine {
     /// [`Membership::tls_key`].
     #[serde(with = "hex32")]
     pub tls_key: Digest,
+    /// [`Membership::administrator`].
+    #[serde(with = "hex32")]
+    pub administrator: PublicKey,
     /// [`Membership::not_before_s`].
     #[serde(deserialize_with = "whole")]
     pub not_before_s: u64,
@@ -129,6 +132,7 @@ impl RosterEntry {
             let line = MembershipLine {
                 identity: membership.identity,
                 tls_key: membership.tls_key,
+                administrator: membership.administrator,
                 not_before_s: membership.not_before_s,
                 not_after_s: membership.not_after_s,
                 enrolled: membership.enrolled,
@@ -149,6 +153,7 @@ impl MembershipLine {
             agent: agent.clone(),
             identity: self.identity,
             tls_key: self.tls_key,
+            administrator: self.administrator,
             not_before_s: self.not_before_s,
             not_after_s: self.not_after_s,
             enrolled: self.enrolled,

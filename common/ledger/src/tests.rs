@@ -67,6 +67,7 @@ fn membership(index: u16, signer: &SecretKey) -> Signed<Membership> {
         tls_key: Digest::plain(agent.as_str().as_bytes()),
         agent,
         identity: agent_key(index).public(),
+        administrator: SecretKey::from_seed(&[3; 32]).public(),
         not_before_s: 0,
         not_after_s: 4_000_000_000,
         enrolled: 12,

@@ -218,7 +218,8 @@ impl Context {
         self.graph.neighbours(slot).into_iter().filter(|neighbour| set.contains(*neighbour))
     }
 
-    fn check_size(&self, set: &SlotSet) -> Result<(), SetError> {
+    /// A set over this roster, of at least T_min agents.
+    pub(crate) fn check_size(&self, set: &SlotSet) -> Result<(), SetError> {
         if set.agents() != self.roster.agents() {
             return Err(SetError::OtherRoster {
                 given: set.agents(),

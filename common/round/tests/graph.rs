@@ -18,9 +18,10 @@ use chorale_secagg::{
 };
 use chorale_wire::{
     AgentId, Digest, Epoch, RoundNumber, SessionId, Signed, Slot, SlotSet, ToAgent, ToCoordinator,
+    VoterSignature,
     message::{
-        Advert, Commit, EpochOpen, Roster, RosterCertificate, RosterVote, ShareEnvelope, ShareKind,
-        SurvivorCertificate, SurvivorVote, Survivors, Vote,
+        Advert, Commit, EpochOpen, Roster, RosterCertificate, RosterOpening, RosterVote,
+        ShareEnvelope, ShareKind, SurvivorCertificate, SurvivorVote, Survivors, Vote,
     },
 };
 use rand_chacha::ChaCha20Rng;
@@ -98,9 +99,14 @@ impl Crowd {
                 epoch: self.epoch,
                 roster: self.roster.digest(),
                 slot,
-                nonce: *self.secrets[slot.index()].nonce(),
+                nonce: if slot == self.own {
+                    own.peek().unwrap().nonce
+                } else {
+                    *self.secrets[slot.index()].nonce()
+                },
             };
-            if slot == self.own { own.clone() } else { self.sign(slot, &vote) }
+            let signed = if slot == self.own { own.clone() } else { self.sign(slot, &vote) };
+            RosterOpening { nonce: vote.nonce, signature: signed.signature() }
         });
         RosterCertificate { epoch: self.epoch, votes: votes.collect() }
     }
@@ -116,8 +122,7 @@ impl Crowd {
     }
 
     fn graph(&self, certificate: &RosterCertificate) -> Graph {
-        let nonces: Vec<[u8; 32]> =
-            certificate.votes.iter().map(|vote| vote.peek().unwrap().nonce).collect();
+        let nonces: Vec<[u8; 32]> = certificate.votes.iter().map(|vote| vote.nonce).collect();
         let parameters = GraphParameters::Ring(parameters());
         Graph::new(parameters, graph::seed(&self.roster.digest(), &nonces))
     }
@@ -306,8 +311,11 @@ fn an_agent_of_a_thousand_deals_and_reveals_to_its_neighbours_only() {
         .collect();
     votes.push((own, own_vote));
     votes.sort_by_key(|(slot, _)| *slot);
-    let votes = votes.into_iter().map(|(_, vote)| vote).collect();
-    let certificate = SurvivorCertificate { session, votes };
+    let signatures = votes
+        .into_iter()
+        .map(|(slot, vote)| VoterSignature { slot, signature: vote.signature() })
+        .collect();
+    let certificate = SurvivorCertificate { session, survivors: survivors.clone(), signatures };
     let reveal = match keyed.crowd.say(ToAgent::SurvivorCertificate(certificate)).unwrap().pop() {
         Some(Action::Send(ToCoordinator::Reveal(reveal))) => reveal.peek().unwrap(),
         other => panic!("{other:?}"),
@@ -441,14 +449,21 @@ fn grinding_the_graph_seed_is_impossible() {
     let refused = crowd.say_certificate(&fewer).unwrap_err();
     assert!(matches!(
         refused,
-        Fault::Deal(agent::DealError::Certificate(CertificateError::TooFew { given: 999, .. }))
+        Fault::Deal(agent::DealError::Certificate(CertificateError::Missing { given: 999, .. }))
     ));
 
     // A nonce is chosen after the others are known: it does not open its commitment.
     let mut chosen = honest.clone();
-    let mut ground = chosen.votes[3].peek().unwrap();
+    let mut ground = RosterVote {
+        federation: federation(),
+        epoch: crowd.epoch,
+        roster: crowd.roster.digest(),
+        slot: Slot(3),
+        nonce: chosen.votes[3].nonce,
+    };
     ground.nonce[0] ^= 1;
-    chosen.votes[3] = crowd.sign(Slot(3), &ground);
+    let signature = crowd.sign(Slot(3), &ground).signature();
+    chosen.votes[3] = RosterOpening { nonce: ground.nonce, signature };
     let refused = crowd.say_certificate(&chosen).unwrap_err();
     assert!(
         matches!(
@@ -655,6 +670,7 @@ fn an_epoch_that_cannot_be_is_refused_when_it_is_opened() {
             timeouts: Timeouts::default(),
             last_epoch: Epoch(0),
             last_round: RoundNumber(0),
+            certified: Vec::new(),
         });
         machine.open_epoch((0..agents).map(agent_id).collect(), rounds, START_MS)
     };

@@ -124,7 +124,8 @@ pub(super) fn check_ballot(
     if spec.payload_digest() != party.context.spec_digest {
         return Err(AbortError::OtherSpec);
     }
-    party.context.check_cohort(&ballot.cohort)?;
+    // Its size only: a vote to abort unmasks nothing.
+    party.context.check_size(&ballot.cohort)?;
     let given = party.context.session(&ballot.cohort);
     match locked {
         Some(locked) if locked != given => Err(AbortError::OtherSession { given, locked }),
