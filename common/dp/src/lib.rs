@@ -4,7 +4,8 @@
 //!
 //! - [`Rational`] and [`Rho`]: what budgets are kept in. No float decides an admission.
 //! - [`rounding`] and [`clip`]: one person's vector becomes integers of L2 norm at most Δ.
-//! - [`Noise`] and [`sampler`]: discrete Gaussian noise without a float.
+//! - [`Noise`] and [`sampler`]: discrete Gaussian noise without a float; [`LayeredNoise`] when
+//!   surplus is to come off again.
 //! - [`accountant`]: from noise to ε and δ and back, rounded outward.
 //! - [`Budget`]: what is spent, reserved and left.
 
@@ -12,6 +13,7 @@ pub mod accountant;
 pub mod clip;
 mod filter;
 mod generator;
+mod layered;
 mod noise;
 mod rational;
 mod rho;
@@ -20,6 +22,7 @@ pub mod sampler;
 
 pub use filter::{Budget, BudgetError, OverBudget, Settlement};
 pub use generator::Aes256CtrRng;
+pub use layered::{LayeredNoise, SeededLayer, subtract_layers};
 pub use noise::Noise;
 pub use rational::{Rational, RationalError};
 pub use rho::{NegativeRho, NonPositiveVariance, Rho, TAU_BITS};

@@ -13,6 +13,12 @@ pub trait Noise {
     /// leave the centred range is refused when it is made.
     fn add_to(&mut self, total: &mut [i64]);
 
-    /// The parameter σ² of each draw, in squared lattice units.
+    /// The parameter σ² of each draw, in squared lattice units: of all its layers together.
     fn variance(&self) -> &Rational;
+
+    /// The parameters of the independent layers that make up each draw, in order. The first one
+    /// can never be taken off again; a source of one piece has no other.
+    fn layers(&self) -> &[Rational] {
+        std::slice::from_ref(self.variance())
+    }
 }
