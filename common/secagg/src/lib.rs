@@ -13,7 +13,8 @@
 //! message may be answered when is decided by the round machines, not here.
 //!
 //! Reading order: [`keys`], [`shamir`], [`envelope`], [`graph`], [`mask`], [`packing`],
-//! [`ticket`] (the agent's side of a round), [`sum`] (the coordinator's).
+//! [`ticket`] (the agent's side of a round), [`sum`] (the coordinator's), [`surplus`] (seeds of
+//! noise that may come off again).
 
 pub mod envelope;
 pub mod graph;
@@ -22,6 +23,7 @@ pub mod mask;
 pub mod packing;
 pub mod shamir;
 pub mod sum;
+pub mod surplus;
 pub mod ticket;
 
 mod keystream;
@@ -32,4 +34,5 @@ pub use keys::{EpochSecrets, PairwiseSecret, RoundSecret, SecretScalar};
 pub use mask::{MaskError, Modulus, PairKey, SelfKey, Sign};
 pub use shamir::Share;
 pub use sum::{Sum, SumError};
+pub use surplus::{NotInChain, SurplusChain};
 pub use ticket::{MaskTicket, PackedVector, PairwiseTicket, TicketBinding, TicketError};
