@@ -7,6 +7,7 @@
 
 mod budget;
 pub mod cohort;
+pub mod noise;
 mod person;
 mod plan;
 mod policy;
@@ -14,6 +15,7 @@ mod spec;
 
 pub use budget::{SPARSE_EPOCHS_MAX, delta_reserved, gaussian_cap, graph_delta};
 pub use cohort::{CohortError, CohortRule};
+pub use noise::{NoiseLayer, layers_kept};
 pub use person::{PersonSink, PersonVector, Pseudonym, SinkError};
 pub use plan::{Mechanism, Parameter, Parameters, Plan, PlanError, TaskSpec};
 pub use policy::{Policy, Refused};

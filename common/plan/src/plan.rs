@@ -43,6 +43,9 @@ pub enum Mechanism {
     DiscreteGaussian {
         /// σ² > 0, exact.
         sigma_squared: Rational,
+        /// Whether each share comes in layers, of which those that turn out to be surplus are
+        /// taken off again ([`crate::noise`]).
+        remove_surplus: bool,
     },
     /// No noise, ε = ∞: still clipped and masked. Only in a federation whose GENESIS says so,
     /// and only at agents whose policy allows it.
@@ -120,7 +123,7 @@ impl Plan {
         if self.persons_max == 0 || self.persons_max > 1 << 24 {
             return range("persons_max", "1 to 2^24");
         }
-        if let Mechanism::DiscreteGaussian { sigma_squared } = &self.mechanism
+        if let Mechanism::DiscreteGaussian { sigma_squared, .. } = &self.mechanism
             && *sigma_squared <= Rational::zero()
         {
             return range("sigma_squared", "positive");

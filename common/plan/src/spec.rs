@@ -7,7 +7,9 @@ use chorale_wire::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{CohortError, Mechanism, Plan, PlanError, Shape, plan::PLAN_BYTES_MAX};
+use crate::{
+    CohortError, Mechanism, NoiseLayer, Plan, PlanError, Shape, noise, plan::PLAN_BYTES_MAX,
+};
 
 /// The payload of ROUND-OPEN.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,12 +44,17 @@ impl Message for RoundSpec {
 /// What follows from a spec for a roster of a given size. Both sides compute it and never send it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Derived {
+    /// Agents in the roster that it was derived for.
+    pub agents: u32,
     /// Integer L2 bound Δ = ⌊C·2^s⌋ of one person's vector.
     pub delta: u64,
     /// Modulus bits w: masks and sums are modulo 2^w.
     pub modulus_bits: u8,
     /// Variance of one agent's noise share, σ²/(T_min - A); `None` for [`Mechanism::Unprotected`].
     pub share_variance: Option<Rational>,
+    /// The layers of that share, from the one that always stays; more than one only where the
+    /// plan has surplus removed. Empty for [`Mechanism::Unprotected`].
+    pub layers: Vec<NoiseLayer>,
     /// zCDP cost of the round, Δ²/(2σ²) + τd; `None` for [`Mechanism::Unprotected`].
     pub rho: Option<Rho>,
 }
@@ -84,8 +91,11 @@ pub enum SpecError {
         /// √d/2, rounded up.
         half_root: u64,
     },
-    /// One agent's noise share would be below 16 lattice units.
-    #[error("plan '{plan}': an agent's noise share has variance below 16²: raise scale_bits")]
+    /// One agent's noise share, or a layer of it, would be below 16 lattice units.
+    #[error(
+        "plan '{plan}': an agent's noise share, or a layer of it, has variance below 16²: raise \
+         scale_bits"
+    )]
     NoiseTooFine {
         /// The plan's name.
         plan: String,
@@ -138,8 +148,9 @@ impl RoundSpec {
             return Err(SpecError::Coarse { plan: self.plan.name.clone(), delta, half_root });
         }
         let (share_variance, rho) = self.noise(delta)?;
+        let layers = self.layers(agents)?;
         let modulus_bits = self.modulus_bits(agents, delta, share_variance.as_ref())?;
-        Ok(Derived { delta, modulus_bits, share_variance, rho })
+        Ok(Derived { agents, delta, modulus_bits, share_variance, layers, rho })
     }
 
     /// Δ = ⌊C·2^s⌋: rounded down, so that the integer bound never exceeds the real one.
@@ -150,17 +161,34 @@ impl RoundSpec {
     }
 
     fn noise(&self, delta: u64) -> Result<(Option<Rational>, Option<Rho>), SpecError> {
-        let Mechanism::DiscreteGaussian { sigma_squared } = &self.plan.mechanism else {
+        let Mechanism::DiscreteGaussian { sigma_squared, .. } = &self.plan.mechanism else {
             return Ok((None, None));
         };
         let honest = self.plan.cohort.honest_min();
         let share = sigma_squared / &Rational::from_integer(i64::from(honest));
-        if share < Rational::from_integer((SHARE_SIGMA_MIN * SHARE_SIGMA_MIN) as i64) {
-            return Err(SpecError::NoiseTooFine { plan: self.plan.name.clone() });
-        }
+        self.check_fineness(&share)?;
         let rho =
             Rho::of_distributed_gaussian(delta, sigma_squared, honest, self.shape.coordinates);
         Ok((Some(share), Some(rho)))
+    }
+
+    /// The layers of one share. Each must be as coarse as a share in one piece: the bound on τ
+    /// that ρ charges holds for any number of parts of variance 16² or more (`docs/privacy.md`).
+    fn layers(&self, agents: u32) -> Result<Vec<NoiseLayer>, SpecError> {
+        let Mechanism::DiscreteGaussian { sigma_squared, remove_surplus } = &self.plan.mechanism
+        else {
+            return Ok(Vec::new());
+        };
+        let layers = noise::layers(&self.plan.cohort, agents, sigma_squared, *remove_surplus);
+        layers.iter().try_for_each(|layer| self.check_fineness(&layer.variance))?;
+        Ok(layers)
+    }
+
+    fn check_fineness(&self, variance: &Rational) -> Result<(), SpecError> {
+        if *variance < Rational::from_integer((SHARE_SIGMA_MIN * SHARE_SIGMA_MIN) as i64) {
+            return Err(SpecError::NoiseTooFine { plan: self.plan.name.clone() });
+        }
+        Ok(())
     }
 
     /// w = ⌈log2(2(nB + 12σ_max) + 1)⌉ with B = P_max·Δ and σ_max² = nσ²/(T_min - A).
@@ -205,6 +233,7 @@ mod tests {
                 rounds: 1,
                 mechanism: Mechanism::DiscreteGaussian {
                     sigma_squared: Rational::from_integer(1u64 << 32),
+                    remove_surplus: false,
                 },
                 scale_bits: 16,
                 persons_max: 256,
@@ -254,8 +283,16 @@ mod tests {
         coarse.shape.coordinates = 1 << 20;
         assert!(matches!(coarse.derive(99), Err(SpecError::Coarse { .. })));
         let mut fine = spec();
-        fine.plan.mechanism =
-            Mechanism::DiscreteGaussian { sigma_squared: Rational::from_integer(80 * 256 - 1) };
+        let mechanism = |sigma_squared: i64, remove_surplus| Mechanism::DiscreteGaussian {
+            sigma_squared: Rational::from_integer(sigma_squared),
+            remove_surplus,
+        };
+        fine.plan.mechanism = mechanism(80 * 256 - 1, false);
+        assert!(matches!(fine.derive(99), Err(SpecError::NoiseTooFine { .. })));
+        // A share that is coarse enough in one piece, and too fine in layers.
+        fine.plan.mechanism = mechanism(80 * 256, false);
+        assert!(fine.derive(99).is_ok());
+        fine.plan.mechanism = mechanism(80 * 256, true);
         assert!(matches!(fine.derive(99), Err(SpecError::NoiseTooFine { .. })));
         let mut wraps = spec();
         wraps.plan.scale_bits = 40;
