@@ -344,6 +344,7 @@ mod tests {
                 mechanism: Mechanism::DiscreteGaussian {
                     // Δ = 2^16, so that ρ = 2^32 / (2·2^37) = 1/64.
                     sigma_squared: Rational::from_integer(1u64 << 37),
+                    remove_surplus: false,
                 },
                 scale_bits: 16,
                 persons_max: 256,

@@ -86,9 +86,10 @@ pub fn plan(
 ) -> Result<Plan, CalibrateError> {
     let mechanism = match cap {
         None => Mechanism::Unprotected,
-        Some(cap) => {
-            Mechanism::DiscreteGaussian { sigma_squared: sigma_squared(planned, shape, cap)? }
-        }
+        Some(cap) => Mechanism::DiscreteGaussian {
+            sigma_squared: sigma_squared(planned, shape, cap)?,
+            remove_surplus: config.cohort.removes_surplus(config.agents),
+        },
     };
     Ok(Plan {
         name: planned.name.clone(),

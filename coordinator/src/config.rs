@@ -6,7 +6,7 @@ use std::{
 };
 
 use chorale_dp::Rational;
-use chorale_plan::{CohortRule, Parameters, delta_reserved};
+use chorale_plan::{CohortRule, Parameters, delta_reserved, noise};
 use chorale_wire::FederationId;
 use serde::Deserialize;
 
@@ -71,9 +71,24 @@ pub struct Cohort {
     pub gamma_per_mille: u32,
     /// Smallest admissible number of survivors, T_min.
     pub survivors_min: u32,
+    /// Whether noise that turns out to be surplus is taken off again; by default where more than
+    /// a tenth of the agents may drop out.
+    pub remove_surplus: Option<bool>,
 }
 
 impl Cohort {
+    /// Whether plans for `agents` agents have surplus noise removed.
+    #[must_use]
+    pub fn removes_surplus(&self, agents: u32) -> bool {
+        self.remove_surplus.unwrap_or_else(|| noise::removal_is_worth_it(&self.rule(), agents))
+    }
+
+    /// Most layers that a noise share of one agent comes in.
+    #[must_use]
+    pub fn layers_max(&self, agents: u32) -> u32 {
+        if self.removes_surplus(agents) { noise::REMOVABLE_LAYERS_MAX + 1 } else { 1 }
+    }
+
     /// The rule that plans carry.
     #[must_use]
     pub fn rule(&self) -> CohortRule {
@@ -295,6 +310,16 @@ events_before_s = 1512172800
         assert_eq!(config.cohort.rule().corrupt, 2);
         assert_eq!(config.privacy.delta.to_string(), "1/100000");
         assert!(config.state.is_absolute());
+    }
+
+    #[test]
+    fn surplus_noise_is_removed_where_many_may_drop_out() {
+        // 2 of 12 are more than a tenth; at 11 the one that may be missing is not.
+        let config = load(GOOD).unwrap();
+        assert!(config.cohort.removes_surplus(12));
+        assert!(!config.cohort.removes_surplus(11));
+        let never = GOOD.replace("enrolled = 12", "enrolled = 12\nremove_surplus = false");
+        assert!(!load(&never).unwrap().cohort.removes_surplus(12));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::{
 };
 
 use chorale_ledger::{AbortProof, Entry, ReserveEntry, RosterEntry, chain::Released};
-use chorale_plan::{Derived, Plan, RoundSpec};
+use chorale_plan::{Plan, RoundSpec};
 use chorale_round::coordinator::{
     Action, CertifiedAbort, Completed, CoordinatorConfig, KeptCertificate, Machine, Timeouts,
 };
@@ -82,7 +82,6 @@ struct Traffic {
 struct OpenRound {
     plan: Plan,
     spec: RoundSpec,
-    derived: Derived,
     task: Box<dyn Task>,
     started: Instant,
     traffic_before: Traffic,
@@ -379,7 +378,6 @@ impl Driver {
         self.round = Some(OpenRound {
             plan,
             spec: spec.clone(),
-            derived,
             task,
             started: Instant::now(),
             traffic_before: self.traffic,
@@ -482,7 +480,7 @@ impl Driver {
             &completed.totals,
             open.plan.scale_bits,
             survivors,
-            open.derived.share_variance.as_ref(),
+            completed.noise_variance.as_ref(),
         )?;
         let progress = self.progress()?;
         let mut next = self.position.clone();

@@ -49,7 +49,9 @@ impl Programme {
         for plan in 0..self.config.plans.len() as u32 {
             let (plan, task) = self.current(&Position { plan, ..Position::default() }, &model)?;
             let coordinates = u64::from(task.shape(&model).coordinates);
-            draws = draws.saturating_add(coordinates.saturating_mul(u64::from(plan.rounds)));
+            let layers = u64::from(self.config.cohort.layers_max(self.config.agents));
+            let drawn = coordinates.saturating_mul(u64::from(plan.rounds)).saturating_mul(layers);
+            draws = draws.saturating_add(drawn);
             plans.push(plan);
         }
         if let Some(cap) = &self.cap {

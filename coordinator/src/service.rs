@@ -181,7 +181,7 @@ pub fn forecast(config: &Config) -> Result<Forecast, RunError> {
 fn plan_forecast(spec: &RoundSpec, derived: &Derived) -> PlanForecast {
     let coordinates = spec.shape.coordinates;
     let noise_multiplier = match &spec.plan.mechanism {
-        Mechanism::DiscreteGaussian { sigma_squared } => {
+        Mechanism::DiscreteGaussian { sigma_squared, .. } => {
             Some(sigma_squared.to_f64_up().sqrt() / derived.delta as f64)
         }
         Mechanism::Unprotected => None,

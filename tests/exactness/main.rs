@@ -197,7 +197,10 @@ fn an_all_zero_input_shows_full_noise_on_every_coordinate() {
 }
 
 fn noisy() -> Mechanism {
-    Mechanism::DiscreteGaussian { sigma_squared: Rational::from_integer(SIGMA_SQUARED) }
+    Mechanism::DiscreteGaussian {
+        sigma_squared: Rational::from_integer(SIGMA_SQUARED),
+        remove_surplus: false,
+    }
 }
 
 fn variance(values: &[i64]) -> f64 {

@@ -41,8 +41,8 @@ async fn nothing_but_masked_vectors_leaves_without_noise() {
 async fn nothing_but_masked_vectors_leaves_with_noise() {
     let federation = federation().await;
     let sigma_squared = Rational::from_integer(1u64 << 34);
-    let recording =
-        recorder::record(&federation, Mechanism::DiscreteGaussian { sigma_squared }).await;
+    let noise = Mechanism::DiscreteGaussian { sigma_squared, remove_surplus: true };
+    let recording = recorder::record(&federation, noise).await;
     search_everything(&federation, &recording);
 }
 
@@ -54,7 +54,7 @@ async fn a_model_swapped_after_ready_gets_no_vector() {
     let other = chorale_task::Model::for_catalogue(&catalogue).unwrap();
     let other = other.with_note("for", "one agent only").unwrap();
     let sigma_squared = Rational::from_integer(1u64 << 34);
-    let noise = Mechanism::DiscreteGaussian { sigma_squared };
+    let noise = Mechanism::DiscreteGaussian { sigma_squared, remove_surplus: false };
     let (recording, summaries) =
         recorder::record_with_swapped_model(&federation, noise, &other).await;
     assert!(recording.vectors.is_empty(), "{} vectors left", recording.vectors.len());

@@ -16,7 +16,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("common/plan", &["wire", "dp"]),
     ("common/task", &["plan", "dp", "wire"]),
     ("common/secagg", &["wire"]),
-    ("common/round", &["secagg", "plan", "wire"]),
+    ("common/round", &["secagg", "plan", "dp", "wire"]),
     ("common/ledger", &["plan", "dp", "wire"]),
     ("common/gate", &["plan", "dp", "secagg", "wire"]),
     ("common/transport", &["gate", "wire"]),

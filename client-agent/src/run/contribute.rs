@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use chorale_dp::{Aes256CtrRng, FastDiscreteGaussian};
+use chorale_dp::{Aes256CtrRng, LayeredNoise, SeededLayer};
 use chorale_gate::{Permit, PermitError, Release};
 use chorale_plan::{Derived, RoundSpec};
 use chorale_secagg::PairwiseTicket;
 use chorale_task::{Catalogue, Model, from_plan};
 use chorale_wire::{RoundNumber, message::RefusalCode};
 use rand_core::SeedableRng as _;
+use zeroize::Zeroizing;
 
 use super::error::ContributionError;
 use crate::{journal::JournalError, policy::StorePolicy, store::Store};
@@ -23,6 +24,8 @@ pub(super) struct Contribution {
     pub(super) ticket: PairwiseTicket,
     pub(super) spec: Arc<RoundSpec>,
     pub(super) derived: Arc<Derived>,
+    /// Seeds of the removable layers of the noise.
+    pub(super) noise_seeds: Vec<Zeroizing<[u8; 32]>>,
 }
 
 /// No vector was made; nothing left.
@@ -74,10 +77,15 @@ impl Contribution {
         let model = &self.model;
         let train =
             |sink: &mut dyn chorale_plan::PersonSink| task.contribute(model, &mut people, sink);
-        let release = match &self.derived.share_variance {
-            Some(variance) => {
+        let release = match self.derived.layers.split_first() {
+            Some((base, removable)) => {
+                let removable: Vec<SeededLayer> = removable
+                    .iter()
+                    .zip(self.noise_seeds)
+                    .map(|(layer, seed)| SeededLayer { variance: layer.variance.clone(), seed })
+                    .collect();
                 let seeded = Aes256CtrRng::from_rng(&mut super::system_rng());
-                let mut noise = FastDiscreteGaussian::new(variance, seeded)?;
+                let mut noise = LayeredNoise::new(&base.variance, seeded, &removable)?;
                 chorale_gate::release(
                     self.permit,
                     &mut rounding,

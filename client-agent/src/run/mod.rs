@@ -24,6 +24,7 @@ use chorale_wire::{
 };
 use rand_core::SeedableRng as _;
 use tokio::{sync::mpsc, task::JoinSet};
+use zeroize::Zeroizing;
 
 use self::contribute::{Contribution, Unreleased};
 pub use self::error::RunError;
@@ -321,9 +322,9 @@ impl Driver {
                         self.wanted = Some(wanted);
                     }
                 }
-                Action::Contribute { ticket, spec, derived, session, electorate } => {
+                Action::Contribute { ticket, spec, derived, session, electorate, noise_seeds } => {
                     self.parting = Some((spec.round, Settlement::Released { session, electorate }));
-                    self.contribute(ticket, spec, derived)?;
+                    self.contribute(ticket, spec, derived, noise_seeds)?;
                 }
                 Action::EpochReady { epoch, agents, rounds } => {
                     self.say(&format!("epoch {epoch}: {agents} agents, keys for {rounds} rounds"))
@@ -392,6 +393,7 @@ impl Driver {
         ticket: PairwiseTicket,
         spec: Arc<RoundSpec>,
         derived: Arc<Derived>,
+        noise_seeds: Vec<Zeroizing<[u8; 32]>>,
     ) -> Result<(), RunError> {
         if self.permit.as_ref().is_none_or(|(round, _)| *round != spec.round) {
             return self.refuse(RefusalCode::Unable, "the agent holds no permit for this round");
@@ -413,6 +415,7 @@ impl Driver {
             ticket,
             spec,
             derived,
+            noise_seeds,
         };
         self.releasing.spawn_blocking(move || contribution.release());
         Ok(())

@@ -9,19 +9,17 @@
 
 use std::{num::NonZeroUsize, thread};
 
-use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng as _};
-use rand_core::CryptoRng;
+use rand_core::{CryptoRng, SeedableRng as _};
 use zeroize::Zeroizing;
 
-use crate::{FastDiscreteGaussian, Noise, Rational, SamplerError};
+use crate::{Aes256CtrRng, FastDiscreteGaussian, Noise, Rational, SamplerError};
 
 /// A layer that can be drawn a second time by whoever knows its seed.
 #[derive(Clone)]
 pub struct SeededLayer {
     /// Variance parameter in squared lattice units.
     pub variance: Rational,
-    /// Seed of the generator, ChaCha20 (RFC 8439) as `rand_chacha` 0.10 runs it: zero nonce,
-    /// 64-bit block counter from zero.
+    /// Seed of the generator, [`Aes256CtrRng`].
     pub seed: Zeroizing<[u8; 32]>,
 }
 
@@ -32,15 +30,15 @@ impl std::fmt::Debug for SeededLayer {
 }
 
 impl SeededLayer {
-    fn sampler(&self) -> Result<FastDiscreteGaussian<ChaCha20Rng>, SamplerError> {
-        FastDiscreteGaussian::new(&self.variance, ChaCha20Rng::from_seed(*self.seed))
+    fn sampler(&self) -> Result<FastDiscreteGaussian<Aes256CtrRng>, SamplerError> {
+        FastDiscreteGaussian::new(&self.variance, Aes256CtrRng::from_seed(*self.seed))
     }
 }
 
 /// One base layer that stays, and any number of layers that can be taken off.
 pub struct LayeredNoise<R> {
     base: FastDiscreteGaussian<R>,
-    removable: Vec<FastDiscreteGaussian<ChaCha20Rng>>,
+    removable: Vec<FastDiscreteGaussian<Aes256CtrRng>>,
     layers: Vec<Rational>,
     variance: Rational,
 }
@@ -136,16 +134,13 @@ mod tests {
     use super::*;
 
     fn layer(variance: u64, byte: u8) -> SeededLayer {
-        SeededLayer {
-            variance: Rational::from_integer(variance),
-            seed: Zeroizing::new([byte; 32]),
-        }
+        SeededLayer { variance: Rational::from_integer(variance), seed: Zeroizing::new([byte; 32]) }
     }
 
     #[test]
     fn what_was_added_from_seeds_comes_off_exactly() {
         let base = Rational::from_integer(10_000u64);
-        let rng = || ChaCha20Rng::from_seed([9; 32]);
+        let rng = || Aes256CtrRng::from_seed([9; 32]);
         let removable = [layer(300, 1), layer(5_000, 2), layer(70_000, 3)];
         let mut kept = vec![7i64; 1_003];
         LayeredNoise::new(&base, rng(), &removable[..1]).unwrap().add_to(&mut kept);
@@ -163,15 +158,17 @@ mod tests {
     fn layers_are_declared_and_add_up() {
         let noise = LayeredNoise::new(
             &Rational::from_integer(1_000u64),
-            ChaCha20Rng::from_seed([0; 32]),
+            Aes256CtrRng::from_seed([0; 32]),
             &[layer(300, 1), layer(500, 2)],
         )
         .unwrap();
         assert_eq!(*noise.variance(), Rational::from_integer(1_800u64));
         assert_eq!(noise.layers().len(), 3);
-        let plain =
-            FastDiscreteGaussian::new(&Rational::from_integer(5u64), ChaCha20Rng::from_seed([1; 32]))
-                .unwrap();
+        let plain = FastDiscreteGaussian::new(
+            &Rational::from_integer(5u64),
+            Aes256CtrRng::from_seed([1; 32]),
+        )
+        .unwrap();
         assert_eq!(plain.layers(), [Rational::from_integer(5u64)]);
     }
 
@@ -180,14 +177,13 @@ mod tests {
         let variances = [2_000u64, 900, 400];
         let mut noise = LayeredNoise::new(
             &Rational::from_integer(variances[0]),
-            ChaCha20Rng::from_seed([5; 32]),
+            Aes256CtrRng::from_seed([5; 32]),
             &[layer(variances[1], 6), layer(variances[2], 7)],
         )
         .unwrap();
         let mut total = vec![0i64; 40_000];
         noise.add_to(&mut total);
-        let mean_square =
-            total.iter().map(|x| (x * x) as f64).sum::<f64>() / total.len() as f64;
+        let mean_square = total.iter().map(|x| (x * x) as f64).sum::<f64>() / total.len() as f64;
         // The mean of 40,000 squares has a relative deviation of √(2/40,000) < 0.008.
         assert!((mean_square / 3_300.0 - 1.0).abs() < 0.04, "{mean_square}");
     }

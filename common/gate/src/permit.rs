@@ -1,7 +1,7 @@
 //! The right to release one vector: minted only by policy and journal together, used up once.
 
 use chorale_dp::Rational;
-use chorale_plan::{Derived, PlanError, Policy, Refused, RoundSpec, SpecError};
+use chorale_plan::{Derived, NoiseLayer, PlanError, Policy, Refused, RoundSpec, SpecError};
 use chorale_wire::{Digest, FederationId, RoundNumber};
 
 use crate::journal::{Charge, Journal, Settlement};
@@ -19,6 +19,7 @@ pub struct Permit {
     pub(crate) delta: u64,
     pub(crate) modulus_bits: u8,
     pub(crate) share_variance: Option<Rational>,
+    pub(crate) layers: Vec<NoiseLayer>,
 }
 
 /// Why no permit was minted. Nothing was charged, unless the journal itself failed half-way.
@@ -63,8 +64,7 @@ impl Permit {
     /// gives the right to release.
     ///
     /// `spec` is the content of a verified ROUND-OPEN, `spec_digest` its payload digest and
-    /// `derived` what [`RoundSpec::derive`] gave for the roster; its numbers are recomputed here
-    /// as far as they do not depend on the roster's size.
+    /// `derived` what [`RoundSpec::derive`] gave for the roster; its numbers are recomputed here.
     ///
     /// # Errors
     /// [`PermitError`]; it depends on public parameters only.
@@ -99,6 +99,7 @@ impl Permit {
             delta: derived.delta,
             modulus_bits: derived.modulus_bits,
             share_variance: derived.share_variance.clone(),
+            layers: derived.layers.clone(),
         })
     }
 
@@ -123,16 +124,14 @@ impl Permit {
     }
 }
 
-/// Recomputes what `derived` says. Δ, the noise share and ρ do not depend on the roster; T_min
-/// agents are the smallest roster, so the modulus for them is the smallest there can be.
+/// Recomputes what `derived` says from the spec and the size of the roster in it. That size is
+/// the round machine's word: the gate sees no roster, and no smaller one than T_min derives.
 fn check_derived<E: std::error::Error + Send + Sync + 'static>(
     spec: &RoundSpec,
     derived: &Derived,
 ) -> Result<(), PermitError<E>> {
     let round = spec.round;
-    let own = spec
-        .derive(spec.plan.cohort.survivors_min)
-        .map_err(|source| PermitError::Spec { round, source })?;
+    let own = spec.derive(derived.agents).map_err(|source| PermitError::Spec { round, source })?;
     let differs = |field| Err(PermitError::Derived { round, field });
     if derived.delta != own.delta {
         return differs("the bound Δ");
@@ -140,10 +139,13 @@ fn check_derived<E: std::error::Error + Send + Sync + 'static>(
     if derived.share_variance != own.share_variance {
         return differs("the noise share");
     }
+    if derived.layers != own.layers {
+        return differs("the noise layers");
+    }
     if derived.rho != own.rho {
         return differs("the cost ρ");
     }
-    if derived.modulus_bits < own.modulus_bits {
+    if derived.modulus_bits != own.modulus_bits {
         return differs("the modulus");
     }
     Ok(())

@@ -166,24 +166,36 @@ fn check_ticket<E: std::error::Error + Send + Sync + 'static>(
     Ok(())
 }
 
+/// The noise must have the variance that the spec derives, in exactly the layers that it derives:
+/// a layer that may come off again must not carry what has to stay.
 fn check_protection<E: std::error::Error + Send + Sync + 'static>(
     permit: &Permit,
     protection: &Protection<'_>,
 ) -> Result<(), ReleaseError<E>> {
-    let given = match protection {
+    let given: &[Rational] = match protection {
+        Protection::Noise(noise) => noise.layers(),
+        Protection::None => &[],
+    };
+    let variance = match protection {
         Protection::Noise(noise) => Some(noise.variance()),
         Protection::None => None,
     };
-    if given == permit.share_variance.as_ref() {
+    let expected = permit.layers.iter().map(|layer| &layer.variance);
+    if expected.clone().eq(given) && variance == permit.share_variance.as_ref() {
         return Ok(());
     }
-    let name = |variance: Option<&Rational>| match variance {
-        Some(variance) => format!("noise of variance {variance}"),
-        None => "no noise".to_string(),
-    };
     Err(ReleaseError::Protection {
         round: permit.round,
-        expected: name(permit.share_variance.as_ref()),
-        given: name(given),
+        expected: name(expected),
+        given: name(given.iter()),
     })
+}
+
+fn name<'a>(layers: impl Iterator<Item = &'a Rational>) -> String {
+    let layers: Vec<String> = layers.map(Rational::to_string).collect();
+    match layers.as_slice() {
+        [] => "no noise".to_string(),
+        [variance] => format!("noise of variance {variance}"),
+        layers => format!("noise in layers of variance {}", layers.join(", ")),
+    }
 }

@@ -3,7 +3,7 @@
 
 use std::convert::Infallible;
 
-use chorale_dp::{FastDiscreteGaussian, Rational, Rho};
+use chorale_dp::{FastDiscreteGaussian, LayeredNoise, Rational, Rho, SeededLayer};
 use chorale_plan::{
     CohortRule, Derived, Mechanism, Parameters, PersonSink, PersonVector, Plan, Policy, Pseudonym,
     Refused, RoundSpec, Shape, SinkError, TaskSpec,
@@ -80,7 +80,10 @@ impl Policy for Nothing {
 
 /// σ² = 3·2^20, a share of variance 2^20; Δ = 2^16.
 fn noisy() -> Mechanism {
-    Mechanism::DiscreteGaussian { sigma_squared: Rational::from_integer(3u64 << 20) }
+    Mechanism::DiscreteGaussian {
+        sigma_squared: Rational::from_integer(3u64 << 20),
+        remove_surplus: false,
+    }
 }
 
 fn spec(coordinates: u32, mechanism: Mechanism) -> RoundSpec {
@@ -586,5 +589,45 @@ proptest! {
             .map(|(a, b)| u128::from(a.abs_diff(b)).pow(2))
             .sum();
         prop_assert!(distance <= delta * delta, "{distance} > {delta}²");
+    }
+}
+
+/// A removable layer must not carry what has to stay: the gate wants the spec's layers, not only
+/// noise of the right size.
+#[test]
+fn noise_in_other_layers_than_the_specs_is_refused() {
+    let mechanism = Mechanism::DiscreteGaussian {
+        sigma_squared: Rational::from_integer(3u64 << 20),
+        remove_surplus: true,
+    };
+    let mut spec = spec(64, mechanism);
+    spec.plan.cohort = CohortRule { enrolled: 5, corrupt: 1, survivors_min: 4 };
+    let derived = spec.derive(5).unwrap();
+    let [base, removable] = &derived.layers[..] else { panic!("{:?}", derived.layers) };
+    let seed = zeroize::Zeroizing::new([3; 32]);
+    let layer =
+        |variance: &Rational| SeededLayer { variance: variance.clone(), seed: seed.clone() };
+    let whole = &base.variance + &removable.variance;
+    let splits = [
+        (base.variance.clone(), vec![layer(&removable.variance)], true),
+        (removable.variance.clone(), vec![layer(&base.variance)], false),
+        (whole, vec![], false),
+        (base.variance.clone(), vec![], false),
+    ];
+    for (kept, seeded, admitted) in splits {
+        let permit =
+            Permit::mint(&spec, Digest::plain(SPEC), &derived, &Anything, &mut Memory::new())
+                .unwrap();
+        let ticket = Session::new(1).ticket(0, 64, derived.modulus_bits, SPEC);
+        let mut rng = ChaCha20Rng::seed_from_u64(11);
+        let source = ChaCha20Rng::from_rng(&mut rng);
+        let mut noise = LayeredNoise::new(&kept, source, &seeded).unwrap();
+        let nobody: People = Vec::new();
+        let protection = Protection::Noise(&mut noise);
+        let released = release(permit, &mut rng, protection, ticket, give(&nobody));
+        assert_eq!(released.is_ok(), admitted);
+        if let Err(error) = released {
+            assert!(matches!(error, ReleaseError::Protection { .. }));
+        }
     }
 }

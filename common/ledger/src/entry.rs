@@ -190,6 +190,11 @@ pub struct ReserveEntry {
     /// Variance of one agent's share of the noise, σ²/(T_min - A); absent without noise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub share_variance: Option<Rational>,
+    /// Levels u_0 > u_1 > ... > u_m = T_min of the layers that a share comes in, u_0 being the
+    /// roster's size: with at least u_j survivors, the layers after j are taken off again. Absent
+    /// where shares come in one piece.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noise_levels: Option<Vec<u32>>,
     /// σ² that T_min - A honest survivors carry together; absent without noise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sigma_squared: Option<Rational>,
@@ -203,8 +208,8 @@ pub struct ReserveEntry {
     pub clip_share_rule: IdentityMethod,
     /// How real coordinates become integers.
     pub rounding_rule: RoundingRule,
-    /// Bound on the total variation distance of one draw of the agents' sampler from the exact
-    /// discrete Gaussian, paid from δ; absent without noise.
+    /// Bound on the total variation distance of one agent's noise in one coordinate, all its layers
+    /// together, from the exact law, paid from δ; absent without noise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sampler_distance: Option<Rational>,
     /// Digest of the model that the contributions are computed on.
@@ -287,7 +292,7 @@ impl ReserveEntry {
     /// [`PlanError`] when the plan cannot be encoded.
     pub fn of(spec: &RoundSpec, derived: &Derived) -> Result<Self, PlanError> {
         let (mechanism, sigma_squared) = match &spec.plan.mechanism {
-            Mechanism::DiscreteGaussian { sigma_squared } => {
+            Mechanism::DiscreteGaussian { sigma_squared, .. } => {
                 (MechanismName::DiscreteGaussian, Some(sigma_squared.clone()))
             }
             Mechanism::Unprotected => (MechanismName::Unprotected, None),
@@ -303,13 +308,17 @@ impl ReserveEntry {
             scale_bits: spec.plan.scale_bits,
             delta: derived.delta,
             share_variance: derived.share_variance.clone(),
+            noise_levels: (derived.layers.len() > 1)
+                .then(|| derived.layers.iter().map(|layer| layer.survivors).collect()),
             sigma_squared,
             survivors_min: spec.plan.cohort.survivors_min,
             corrupt: spec.plan.cohort.corrupt,
             modulus_bits: derived.modulus_bits,
             clip_share_rule: IdentityMethod::HomeStore,
             rounding_rule: RoundingRule::UnbiasedPerCoordinate,
-            sampler_distance: derived.share_variance.as_ref().map(|_| total_variation_bound()),
+            sampler_distance: derived.share_variance.as_ref().map(|_| {
+                &Rational::from_integer(derived.layers.len() as u64) * &total_variation_bound()
+            }),
             model: spec.model,
             rho: derived.rho.clone().map_or(Privacy::Unprotected, Privacy::Rho),
         })

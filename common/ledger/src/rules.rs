@@ -8,6 +8,7 @@ use std::{
 use chorale_dp::{OverBudget, Rational, Rho, accountant::sampler_delta_under_cap};
 use chorale_plan::{
     CohortError, CohortRule, MODULUS_BITS_MAX, SHARE_SIGMA_MIN, SPARSE_EPOCHS_MAX, graph_delta,
+    noise::REMOVABLE_LAYERS_MAX,
 };
 use chorale_wire::{
     AgentId, Digest, Electorate, Epoch, RoundNumber, SessionId, Slot, SlotSet, VoterSignature,
@@ -485,6 +486,10 @@ impl State {
             return differs("clip_share_rule");
         }
         check_cohort(&self.genesis, entry.survivors_min, roster.agents.len() as u32)?;
+        let first_level = entry.noise_levels.as_ref().and_then(|levels| levels.first());
+        if first_level.is_some_and(|level| *level as usize != roster.agents.len()) {
+            return Err(range("noise_levels", "led by the size of the roster"));
+        }
         match (&self.genesis.cap_rho, entry.mechanism) {
             (Privacy::Rho(cap), MechanismName::DiscreteGaussian) => {
                 self.check_cost(entry, cap)?;
@@ -519,6 +524,7 @@ impl State {
         if *share < Rational::from_integer(SHARE_SIGMA_MIN * SHARE_SIGMA_MIN) {
             return Err(range("share_variance", "at least 16 squared"));
         }
+        check_layers(entry, sigma_squared)?;
         let cost =
             Rho::of_distributed_gaussian(entry.delta, sigma_squared, honest_min, entry.coordinates);
         if entry.rho != Privacy::Rho(cost.clone()) {
@@ -719,12 +725,36 @@ fn check_numbers(entry: &ReserveEntry) -> Result<(), Violation> {
 fn check_no_cost(entry: &ReserveEntry) -> Result<(), Violation> {
     let none = entry.sigma_squared.is_none()
         && entry.share_variance.is_none()
+        && entry.noise_levels.is_none()
         && entry.sampler_distance.is_none();
     if !none {
         return Err(range("sigma_squared, share_variance, sampler_distance", "absent"));
     }
     if entry.rho != Privacy::Unprotected {
         return Err(range("rho", "'unprotected'"));
+    }
+    Ok(())
+}
+
+/// The levels fall from the roster's size to T_min, and every layer that follows from them is as
+/// coarse as a share must be, so that τ is bounded as for shares in one piece.
+fn check_layers(entry: &ReserveEntry, sigma_squared: &Rational) -> Result<(), Violation> {
+    let Some(levels) = &entry.noise_levels else { return Ok(()) };
+    let falls = levels.windows(2).all(|pair| pair[0] > pair[1]);
+    let lengths = 2..=REMOVABLE_LAYERS_MAX as usize + 1;
+    if !falls || !lengths.contains(&levels.len()) || levels.last() != Some(&entry.survivors_min) {
+        return Err(range("noise_levels", "2 to 5 falling levels that end at survivors_min"));
+    }
+    let mut below = Rational::zero();
+    for level in levels {
+        let sum = sigma_squared / &Rational::from_integer(level - entry.corrupt);
+        if &sum - &below < Rational::from_integer(SHARE_SIGMA_MIN * SHARE_SIGMA_MIN) {
+            return Err(range(
+                "noise_levels",
+                "such that every layer has variance 16 squared or more",
+            ));
+        }
+        below = sum;
     }
     Ok(())
 }

@@ -125,6 +125,7 @@ fn reserve(round: u64, epoch: u64) -> ReserveEntry {
         scale_bits: 16,
         delta: 1 << 16,
         share_variance: Some(&sigma_squared / &Rational::from_integer(8)),
+        noise_levels: None,
         sigma_squared: Some(sigma_squared),
         survivors_min: 10,
         corrupt: 2,

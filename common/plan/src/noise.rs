@@ -45,8 +45,7 @@ pub(crate) fn layers(
     sigma_squared: &Rational,
     removable: bool,
 ) -> Vec<NoiseLayer> {
-    let whole =
-        |survivors: u32| sigma_squared / &Rational::from_integer(survivors - rule.corrupt);
+    let whole = |survivors: u32| sigma_squared / &Rational::from_integer(survivors - rule.corrupt);
     let dropouts = agents.saturating_sub(rule.survivors_min);
     let steps = if removable { dropouts.min(REMOVABLE_LAYERS_MAX) } else { 0 };
     if steps == 0 {
@@ -54,7 +53,9 @@ pub(crate) fn layers(
         return vec![NoiseLayer { survivors, variance: whole(survivors) }];
     }
     // Level j is n less j/m of the drop-outs, rounded up; the last one is T_min.
-    let level = |step: u32| agents - (u64::from(dropouts) * u64::from(step)).div_ceil(u64::from(steps)) as u32;
+    let level = |step: u32| {
+        agents - (u64::from(dropouts) * u64::from(step)).div_ceil(u64::from(steps)) as u32
+    };
     let mut below = Rational::zero();
     (0..=steps)
         .map(|step| {

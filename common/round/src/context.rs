@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chorale_plan::{Derived, RoundSpec, SpecError};
+use chorale_plan::{Derived, RoundSpec, SpecError, layers_kept};
 use chorale_secagg::{Graph, WindowError, ticket::PAIRS_MIN};
 use chorale_wire::{Digest, Epoch, FederationId, RoundNumber, SessionId, Slot, SlotSet, Verified};
 
@@ -160,6 +160,19 @@ impl Context {
     /// T_min.
     pub(crate) fn survivors_min(&self) -> usize {
         self.spec.plan.cohort.survivors_min as usize
+    }
+
+    /// Layers of an agent's noise that may come off again; the base layer never does.
+    pub(crate) fn removable_layers(&self) -> usize {
+        self.derived.layers.len().saturating_sub(1)
+    }
+
+    /// The first layer, counted from the base layer as 0, that is surplus when so many agents
+    /// survive; `None` when all must stay.
+    pub(crate) fn first_surplus_layer(&self, survivors: usize) -> Option<usize> {
+        let layers = &self.derived.layers;
+        let first = layers_kept(layers, survivors);
+        (first > 0 && first < layers.len()).then_some(first)
     }
 
     /// The session of a cohort. The graph seed stands in the roster's place: it binds the roster

@@ -28,11 +28,14 @@ mod reveal;
 mod roster;
 mod setup;
 mod stage;
+mod surplus;
 mod unmask;
 
 pub use abort::KeptCertificate;
 pub use action::{Action, CertifiedAbort, Completed};
 pub use config::{CoordinatorConfig, Timeouts};
 pub use contribution::{ContributionError, ReceivedContribution, Receiving};
-pub use fault::{EnvelopesError, Fault, FaultKind, OpenEpochError, OpenRoundError, RevealError};
+pub use fault::{
+    EnvelopesError, Fault, FaultKind, OpenEpochError, OpenRoundError, RevealError, SurplusError,
+};
 pub use machine::Machine;

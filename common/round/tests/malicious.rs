@@ -641,6 +641,7 @@ fn duplicate_second_foreign_and_late_vectors() {
             slot,
             length: bytes.len() as u64,
             digest: Digest::plain(&bytes),
+            noise: None,
         };
         let header = Signed::sign(&header, key).unwrap();
         let actions = world.coordinator.upload(&agent_id(as_agent), &header, bytes, now_ms);

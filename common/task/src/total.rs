@@ -28,9 +28,8 @@ pub enum TotalError {
 }
 
 impl NoisyTotal {
-    /// From unmasked integer totals. Every survivor added one noise share of variance
-    /// `share_variance` (squared lattice units; `None` without noise), so each coordinate carries
-    /// |U| times that.
+    /// From unmasked integer totals, each coordinate of which carries noise of `variance` (squared
+    /// lattice units; `None` without noise).
     ///
     /// # Errors
     /// [`TotalError`] when `scale_bits` is above 40 or there is no survivor.
@@ -38,7 +37,7 @@ impl NoisyTotal {
         totals: &[i64],
         scale_bits: u8,
         survivors: u32,
-        share_variance: Option<&Rational>,
+        variance: Option<&Rational>,
     ) -> Result<Self, TotalError> {
         if scale_bits > 40 {
             return Err(TotalError::Scale { scale_bits });
@@ -47,9 +46,7 @@ impl NoisyTotal {
             return Err(TotalError::Empty);
         }
         let unit = 1.0 / (1u64 << scale_bits) as f64;
-        let variance = share_variance.map_or(0.0, |share| {
-            (share * &Rational::from_integer(i64::from(survivors))).to_f64_up()
-        });
+        let variance = variance.map_or(0.0, Rational::to_f64_up);
         Ok(Self {
             values: totals.iter().map(|&total| total as f64 * unit).collect(),
             survivors,
@@ -65,10 +62,10 @@ mod tests {
 
     #[test]
     fn lattice_units_become_real_units() {
-        let share = Rational::from_integer(4096);
-        let total = NoisyTotal::from_lattice(&[-512, 0, 256], 8, 4, Some(&share)).unwrap();
+        let variance = Rational::from_integer(128 * 128);
+        let total = NoisyTotal::from_lattice(&[-512, 0, 256], 8, 4, Some(&variance)).unwrap();
         assert_eq!(total.values, [-2.0, 0.0, 1.0]);
-        // 4 shares of variance 64² make a deviation of 128 lattice units.
+        // 128 lattice units of 2^-8.
         assert!((total.noise_std - 0.5).abs() < 1e-12);
         let quiet = NoisyTotal::from_lattice(&[7], 0, 1, None).unwrap();
         assert_eq!((quiet.values[0], quiet.noise_std), (7.0, 0.0));

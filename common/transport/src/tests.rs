@@ -189,6 +189,7 @@ fn vector(length: usize, round: u64) -> Sent {
         slot: Slot(0),
         length: length as u64,
         digest: Digest::plain(&bytes),
+        noise: None,
     };
     let (middle_sender, middle) = mpsc::unbounded_channel();
     let offsets: Arc<Mutex<Vec<usize>>> = Arc::default();

@@ -118,7 +118,7 @@ async fn a_release_of_the_gate_arrives_as_it_left() {
     let release = masked(2_000_000);
     let (session, digest, length) = (release.session(), release.digest(), release.len() as u64);
     assert!(length > 5_000_000);
-    let header = MaskedHeader { session, slot: Slot(0), length, digest };
+    let header = MaskedHeader { session, slot: Slot(0), length, digest, noise: None };
     let header = Signed::sign(&header, &SecretKey::from_seed(&[5; 32])).unwrap();
     let mut federation = Federation::new(60);
     let (server, mut events, port) = federation.serve();

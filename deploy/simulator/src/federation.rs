@@ -139,6 +139,7 @@ impl Federation {
                 rounds: 64,
                 mechanism: Mechanism::DiscreteGaussian {
                     sigma_squared: Rational::from_integer(1 << 21),
+                    remove_surplus: false,
                 },
                 scale_bits: 10,
                 persons_max: 100,

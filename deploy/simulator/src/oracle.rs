@@ -316,7 +316,8 @@ mod tests {
         ));
         let reveal = |kind, byte| {
             let share = RevealedShare { subject: Slot(1), kind, share: [byte; 32] };
-            let reveal = Reveal { session: session(1), slot: Slot(0), shares: vec![share] };
+            let shares = vec![share];
+            let reveal = Reveal { session: session(1), slot: Slot(0), shares, surplus: None };
             let key = SecretKey::from_seed(&[1; 32]);
             ToCoordinator::Reveal(Signed::sign(&reveal, &key).unwrap())
         };

@@ -8,6 +8,7 @@ use chorale_wire::{
     Digest, Epoch, RoundNumber, SessionId, ToCoordinator, VerifiedAbort,
     message::{AbortCause, Reason},
 };
+use zeroize::Zeroizing;
 
 use super::result::Outcome;
 
@@ -41,6 +42,9 @@ pub enum Action {
         /// Digest of those who can vote in it ([`chorale_wire::Electorate::digest`]). Record it with
         /// the session before the vector leaves: only votes of these give the charge back.
         electorate: Digest,
+        /// Seeds of the removable layers of the noise, in the order of the derived layers; none
+        /// where the noise is in one piece.
+        noise_seeds: Vec<Zeroizing<[u8; 32]>>,
     },
     /// The epoch's keys are in place.
     EpochReady {

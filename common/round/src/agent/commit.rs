@@ -3,13 +3,15 @@
 use std::{collections::BTreeMap, fmt};
 
 use chorale_secagg::{
-    MaskError, Modulus, PairwiseTicket, RoundShares, TicketBinding, TicketError,
+    MaskError, Modulus, PairwiseTicket, RoundShares, SurplusChain, TicketBinding, TicketError,
     mask::{self, ModulusError},
 };
 use chorale_wire::{
     Digest, SessionId, SignatureError, Signed, Slot, SlotSet, ToCoordinator,
     message::{Commit, MaskedHeader, Ready},
 };
+use rand_core::CryptoRng;
+use zeroize::Zeroizing;
 
 use super::{
     identity::Kept,
@@ -65,17 +67,22 @@ impl AwaitingCommit {
     }
 
     /// Verifies the cohort and locks the session: there is no way to another one of this round.
-    /// The agent's own secrets go into the ticket and are wiped.
+    /// The agent's own secrets go into the ticket and are wiped. Where the round's noise has
+    /// removable layers, their seeds are drawn here.
     ///
     /// # Errors
     /// The state unchanged, and [`CommitError`].
-    pub fn on_commit(
+    pub fn on_commit<R: CryptoRng + ?Sized>(
         self,
         commit: &Signed<Commit>,
+        rng: &mut R,
     ) -> Result<(Committed, PairwiseTicket), Kept<Self, CommitError>> {
         match self.check(commit) {
             Ok((locked, ticket)) => {
-                let state = Committed { party: self.party, locked, held: self.keys.held };
+                let removable = self.party.context.removable_layers();
+                let chain = (removable > 0).then(|| SurplusChain::generate(rng, removable));
+                let held = self.keys.held;
+                let state = Committed { party: self.party, locked, held, chain };
                 Ok((state, ticket))
             }
             Err(error) => Err(Kept::new(self, error)),
@@ -133,9 +140,19 @@ pub struct Committed {
     pub(super) party: Party,
     pub(super) locked: Locked,
     pub(super) held: BTreeMap<Slot, RoundShares>,
+    /// Behind the seeds of the removable noise; `None` where the noise is in one piece.
+    pub(super) chain: Option<SurplusChain>,
 }
 
 impl Committed {
+    /// Seeds of the removable layers of this agent's noise, in order; none where the noise is in
+    /// one piece.
+    #[must_use]
+    pub fn noise_seeds(&self) -> Vec<Zeroizing<[u8; 32]>> {
+        let seeds = |chain: &SurplusChain| chain.seeds(self.locked.session, self.party.slot);
+        self.chain.as_ref().map(seeds).unwrap_or_default()
+    }
+
     /// The session.
     #[must_use]
     pub fn session(&self) -> SessionId {

@@ -201,7 +201,7 @@ impl Machine {
             }
             ToAgent::Shares(envelopes) => self.on_shares(&envelopes, actions)?,
             ToAgent::RoundOpen(open) => self.on_round_open(open, now_ms, actions)?,
-            ToAgent::Commit(commit) => self.on_commit(&commit, now_ms, actions)?,
+            ToAgent::Commit(commit) => self.on_commit(&commit, now_ms, rng, actions)?,
             ToAgent::Survivors(survivors) => self.on_survivors(&survivors, actions)?,
             ToAgent::SurvivorCertificate(certificate) => {
                 self.on_certificate(&certificate, actions)?;
@@ -397,10 +397,11 @@ impl Machine {
         }
     }
 
-    fn on_commit(
+    fn on_commit<R: CryptoRng + ?Sized>(
         &mut self,
         commit: &Signed<Commit>,
         now_ms: u64,
+        rng: &mut R,
         actions: &mut Vec<Action>,
     ) -> Result<(), Fault> {
         if let Some(locked) = self.running().and_then(|running| running.state.commit()) {
@@ -412,9 +413,11 @@ impl Machine {
             };
         }
         let ticket = self.in_round("COMMIT", |state| match state {
-            RoundState::AwaitingCommit(state) => {
-                step(state.on_commit(commit), RoundState::Committed, RoundState::AwaitingCommit)
-            }
+            RoundState::AwaitingCommit(state) => step(
+                state.on_commit(commit, rng),
+                RoundState::Committed,
+                RoundState::AwaitingCommit,
+            ),
             other => foreign(other),
         })?;
         if let State::Keyed(_, Some(running)) = &mut self.state
@@ -429,6 +432,7 @@ impl Machine {
                 derived: context.derived.clone(),
                 session: committed.session(),
                 electorate: context.roster.electorate().digest(),
+                noise_seeds: committed.noise_seeds(),
             });
         }
         Ok(())

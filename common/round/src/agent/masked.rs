@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use chorale_secagg::{Modulus, RoundShares, packing};
+use chorale_secagg::{Modulus, RoundShares, SurplusChain, packing};
 use chorale_wire::{
     Digest, EncodeError, Signed, Slot, ToCoordinator,
     message::{MaskedHeader, Survivors},
@@ -39,6 +39,7 @@ pub struct Masked {
     pub(super) party: Party,
     pub(super) locked: Locked,
     pub(super) held: BTreeMap<Slot, RoundShares>,
+    pub(super) chain: Option<SurplusChain>,
     /// Plain SHA-256 of the vector.
     pub(super) vector: Digest,
     header: Signed<MaskedHeader>,
@@ -56,6 +57,7 @@ impl Masked {
                     party: from.party,
                     locked: from.locked,
                     held: from.held,
+                    chain: from.chain,
                     vector: digest,
                     header: header.clone(),
                 };
@@ -103,7 +105,12 @@ fn header(
     if length != expected {
         return Err(MaskedError::Length { given: length, expected });
     }
-    let header =
-        MaskedHeader { session: from.locked.session, slot: from.party.slot, length, digest };
+    let header = MaskedHeader {
+        session: from.locked.session,
+        slot: from.party.slot,
+        length,
+        digest,
+        noise: from.chain.as_ref().map(SurplusChain::commitment),
+    };
     Ok(Signed::sign(&header, &from.party.identity.key)?)
 }

@@ -2,7 +2,7 @@
 
 use chorale_wire::{
     Digest, EncodeError, Signed, SlotSet, ToCoordinator,
-    message::{Reveal, RevealedShare, RoundResult, ShareKind, SurvivorCertificate},
+    message::{NoiseLink, Reveal, RevealedShare, RoundResult, ShareKind, SurvivorCertificate},
 };
 
 use super::{
@@ -94,6 +94,13 @@ fn check(
             RevealedShare { subject, kind, share: share.to_bytes() }
         })
         .collect();
-    let reveal = Reveal { session: from.locked.session, slot: *slot, shares };
+    let first = context.first_surplus_layer(from.survivors.len());
+    let surplus = from.chain.as_ref().zip(first).and_then(|(chain, first)| chain.reveal(first));
+    let reveal = Reveal {
+        session: from.locked.session,
+        slot: *slot,
+        shares,
+        surplus: surplus.map(NoiseLink),
+    };
     Ok(Signed::sign(&reveal, &identity.key)?)
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use chorale_secagg::RoundShares;
+use chorale_secagg::{RoundShares, SurplusChain};
 use chorale_wire::{
     Digest, EncodeError, SignatureError, Signed, Slot, SlotSet, ToCoordinator,
     message::{SurvivorCertificate, SurvivorVote, Survivors, Vote},
@@ -42,6 +42,7 @@ pub struct SurvivorVoted {
     pub(super) party: Party,
     pub(super) locked: Locked,
     pub(super) held: BTreeMap<Slot, RoundShares>,
+    pub(super) chain: Option<SurplusChain>,
     pub(super) vector: Digest,
     pub(super) survivors: SlotSet,
     vote: Signed<SurvivorVote>,
@@ -58,6 +59,7 @@ impl SurvivorVoted {
                     party: from.party,
                     locked: from.locked,
                     held: from.held,
+                    chain: from.chain,
                     vector: from.vector,
                     survivors,
                     vote,

@@ -1,5 +1,6 @@
 //! What the coordinator's driver is asked to do.
 
+use chorale_dp::Rational;
 use chorale_wire::{
     AgentId, Digest, Epoch, Membership, RoundNumber, SessionId, Signature, Signed, SlotSet,
     ToAgent,
@@ -122,6 +123,9 @@ pub struct Completed {
     pub certificate: SurvivorCertificate,
     /// The sum of the survivors' vectors in lattice units, noise included.
     pub totals: Vec<i64>,
+    /// Variance of the noise in each coordinate of the totals, in squared lattice units, as far as
+    /// every survivor added its share; `None` in a round without noise.
+    pub noise_variance: Option<Rational>,
 }
 
 impl std::fmt::Debug for Completed {

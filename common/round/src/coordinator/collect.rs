@@ -30,6 +30,8 @@ pub(super) struct Collecting {
     sum: Sum,
     length: u64,
     arrived: BTreeMap<Slot, Digest>,
+    /// Commitments to removable noise.
+    commitments: BTreeMap<Slot, Digest>,
     pub(super) deadline_ms: u64,
 }
 
@@ -67,6 +69,7 @@ impl Collecting {
             cohort,
             commit,
             arrived: BTreeMap::new(),
+            commitments: BTreeMap::new(),
             deadline_ms,
         })
     }
@@ -76,6 +79,7 @@ impl Collecting {
             roster: self.round.context.roster.clone(),
             session: self.session,
             length: self.length,
+            removable: self.round.context.removable_layers() > 0,
         }
     }
 
@@ -97,6 +101,9 @@ impl Collecting {
         }
         self.sum.add_packed(received.bytes()).map_err(ContributionError::Packing)?;
         self.arrived.insert(slot, received.digest());
+        if let Some(commitment) = received.noise() {
+            self.commitments.insert(slot, commitment);
+        }
         Ok(())
     }
 
@@ -134,7 +141,7 @@ impl Collecting {
 
     /// Fixes the survivors.
     pub(super) fn close(self, desk: &mut Desk, now_ms: u64) -> Stage {
-        let Self { round, cohort, session, sum, arrived, .. } = self;
+        let Self { round, cohort, session, sum, arrived, commitments, .. } = self;
         let survivors = SlotSet::from_slots(cohort.agents(), arrived.keys().copied());
         let (given, needed) = (survivors.len(), round.context.survivors_min());
         if given < needed {
@@ -152,8 +159,8 @@ impl Collecting {
         let Some(signed) = desk.sign(&message) else {
             return round.abort_unencodable("SURVIVORS", desk);
         };
-        let masked =
-            MaskedSum { session, cohort, survivors, digests: arrived.into_values().collect(), sum };
+        let digests = arrived.into_values().collect();
+        let masked = MaskedSum { session, cohort, survivors, digests, commitments, sum };
         Stage::Agreeing(Agreeing::open(round, masked, signed, desk, now_ms))
     }
 }
@@ -166,5 +173,7 @@ pub(super) struct MaskedSum {
     pub(super) survivors: SlotSet,
     /// Digest of each survivor's vector in slot order.
     pub(super) digests: Vec<Digest>,
+    /// The survivors' commitments to removable noise.
+    pub(super) commitments: BTreeMap<Slot, Digest>,
     pub(super) sum: Sum,
 }

@@ -1,5 +1,6 @@
 //! RESULT: the sum is out; the driver updates model and ledger, then the agents are told.
 
+use chorale_dp::Rational;
 use chorale_wire::{
     AgentId, Digest, SessionId, Slot, SlotSet, ToAgent,
     message::{RoundResult, SurvivorCertificate},
@@ -34,6 +35,7 @@ impl Concluding {
         digests: Vec<Digest>,
         certificate: SurvivorCertificate,
         totals: Vec<i64>,
+        noise_variance: Option<Rational>,
         desk: &mut Desk,
     ) -> Stage {
         let context = &round.context;
@@ -53,6 +55,7 @@ impl Concluding {
             vector_digests: digests.clone(),
             certificate,
             totals,
+            noise_variance,
         };
         desk.act(Action::RoundComplete(Box::new(completed)));
         Stage::Concluding(Self { round, session, survivors, digests })

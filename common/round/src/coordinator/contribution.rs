@@ -37,6 +37,9 @@ pub enum ContributionError {
     /// The bytes are no packed vector.
     #[error("the bytes are no packed vector: {0}")]
     Packing(#[source] chorale_secagg::packing::PackingError),
+    /// A commitment to removable noise is missing, or there is one where no noise is removable.
+    #[error("the header must commit to removable noise exactly where the round has such")]
+    NoiseCommitment,
     /// The sender is not in the cohort, or refused.
     #[error("the sender has no part in this round")]
     NoPart,
@@ -55,6 +58,8 @@ pub struct Receiving {
     pub(super) roster: Arc<VerifiedRoster>,
     pub(super) session: SessionId,
     pub(super) length: u64,
+    /// Whether the round's noise shares have removable layers.
+    pub(super) removable: bool,
 }
 
 impl Receiving {
@@ -78,6 +83,7 @@ pub struct ReceivedContribution {
     slot: Slot,
     session: SessionId,
     digest: Digest,
+    noise: Option<Digest>,
     bytes: Vec<u8>,
 }
 
@@ -99,6 +105,9 @@ impl ReceivedContribution {
         if header.session != receiving.session || header.slot != slot {
             return Err(ContributionError::Elsewhere);
         }
+        if header.noise.is_some() != receiving.removable {
+            return Err(ContributionError::NoiseCommitment);
+        }
         for given in [header.length, bytes.len() as u64] {
             if given != receiving.length {
                 return Err(ContributionError::Length { given, expected: receiving.length });
@@ -112,6 +121,7 @@ impl ReceivedContribution {
             slot,
             session: header.session,
             digest: header.digest,
+            noise: header.noise,
             bytes,
         })
     }
@@ -132,6 +142,10 @@ impl ReceivedContribution {
     #[must_use]
     pub fn digest(&self) -> Digest {
         self.digest
+    }
+
+    pub(super) fn noise(&self) -> Option<Digest> {
+        self.noise
     }
 
     pub(super) fn slot(&self) -> Slot {

@@ -1,6 +1,6 @@
 //! What can be wrong with an agent's message, and with a driver's request.
 
-use chorale_secagg::GraphError;
+use chorale_secagg::{GraphError, NotInChain};
 use chorale_wire::{AgentId, EncodeError, Epoch, RoundNumber, SignatureError};
 
 use super::contribution::ContributionError;
@@ -80,6 +80,10 @@ pub enum FaultKind {
     /// The revealed shares are bad.
     #[error("its reveal is refused")]
     Reveal(#[source] RevealError),
+    /// What it revealed of its surplus noise is not what it committed to, or is missing. Its shares
+    /// count, and its surplus stays in the total.
+    #[error("its surplus noise cannot be taken off")]
+    Surplus(#[source] SurplusError),
     /// A share that it revealed does not belong to the secret that its dealer committed to: the
     /// holder altered it, or the dealer dealt a bad one.
     #[error("its share of a secret of {dealer} does not match the other shares")]
@@ -121,6 +125,20 @@ pub enum RevealError {
     /// The share of the wrong secret: both of one agent's secrets must never be known.
     #[error("a share is of the wrong one of its subject's two secrets")]
     Kind,
+}
+
+/// What is wrong with a revealed noise link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SurplusError {
+    /// None was revealed, and there is surplus.
+    #[error("it revealed no link of its noise chain")]
+    Missing,
+    /// One was revealed, and all noise must stay.
+    #[error("it revealed a link of its noise chain although nothing is surplus")]
+    Unasked,
+    /// It does not lead to the commitment.
+    #[error("the link is not of the chain that it committed to")]
+    NotInChain(#[from] NotInChain),
 }
 
 /// Why an epoch could not be opened. The driver is to blame.

@@ -1,6 +1,6 @@
 //! REVEAL: the survivors give up one share of one secret of each neighbour in the cohort.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, num::NonZeroUsize};
 
 use chorale_secagg::Share;
 use chorale_wire::{
@@ -16,6 +16,7 @@ use super::{
     fault::{FaultKind, RevealError},
     in_round::InRound,
     stage::Stage,
+    surplus::Surplus,
     unmask::unmask,
 };
 
@@ -28,6 +29,7 @@ pub(super) struct Revealing {
     certificate: SurvivorCertificate,
     /// By holder: its shares by subject.
     reveals: BTreeMap<Slot, BTreeMap<Slot, Share>>,
+    surplus: Surplus,
     pub(super) deadline_ms: u64,
 }
 
@@ -41,6 +43,7 @@ impl Revealing {
         now_ms: u64,
     ) -> Self {
         round.unmask_started = true;
+        let surplus = Surplus::new(&round.context, masked.survivors.len());
         for slot in masked.survivors.iter() {
             let message = ToAgent::SurvivorCertificate(certificate.clone());
             round.send(slot, message, desk);
@@ -51,6 +54,7 @@ impl Revealing {
             message,
             certificate,
             reveals: BTreeMap::new(),
+            surplus,
             deadline_ms: now_ms.saturating_add(desk.config.timeouts.reveal_ms),
         }
     }
@@ -76,7 +80,10 @@ impl Revealing {
         }
         let shares = self.check(slot, &reveal.shares).map_err(FaultKind::Reveal)?;
         self.reveals.insert(slot, shares);
-        Ok(())
+        // The shares count whatever became of the noise: surplus that stays hurts nobody's privacy.
+        let commitment = self.masked.commitments.get(&slot);
+        let session = self.masked.session;
+        self.surplus.take(slot, session, commitment, reveal.surplus).map_err(FaultKind::Surplus)
     }
 
     /// One share for each neighbour in the cohort, of the secret that its fate opens.
@@ -127,15 +134,17 @@ impl Revealing {
 
     /// Unmasks the sum, or aborts: never a wrong sum.
     pub(super) fn close(self, desk: &mut Desk) -> Stage {
-        let Self { round, masked, certificate, reveals, .. } = self;
-        let MaskedSum { session, cohort, survivors, digests, sum } = masked;
-        let unmasked = unmask(&round.context, session, &cohort, &survivors, &reveals, sum);
+        let Self { round, masked, certificate, reveals, surplus, .. } = self;
+        let MaskedSum { session, cohort, survivors, digests, sum, .. } = masked;
+        let unmasked = unmask(&round.context, session, &cohort, &survivors, &reveals, sum)
+            .and_then(|unmasked| surplus.remove(unmasked, NonZeroUsize::MIN));
         let name = |slot: Slot| {
             let entry = round.context.roster.entry(slot);
             entry.map(|entry| entry.agent.clone())
         };
         match unmasked {
             Ok(unmasked) => {
+                let survivors_count = survivors.len();
                 for (holder, dealer) in unmasked.mismatches {
                     if let (Some(agent), Some(dealer)) = (name(holder), name(dealer)) {
                         desk.fault(&agent, FaultKind::Share { dealer });
@@ -149,6 +158,7 @@ impl Revealing {
                     digests,
                     certificate,
                     unmasked.totals,
+                    surplus.variance_left(survivors_count),
                     desk,
                 )
             }

@@ -43,6 +43,9 @@ pub(super) enum UnmaskError {
         #[source]
         source: chorale_secagg::MaskError,
     },
+    /// The surplus noise cannot be drawn again: the spec was derived with another sampler's range.
+    #[error("the surplus noise cannot be drawn again")]
+    Surplus(#[source] chorale_dp::SamplerError),
     /// The masks taken off are not those of the vectors added.
     #[error("the sum cannot be read")]
     Sum(#[source] SumError),
@@ -52,7 +55,7 @@ impl UnmaskError {
     pub(super) fn blamed(&self) -> Option<Slot> {
         match self {
             Self::Inconsistent { subject } | Self::Keys { subject, .. } => Some(*subject),
-            Self::TooFew { .. } | Self::Sum(_) => None,
+            Self::TooFew { .. } | Self::Sum(_) | Self::Surplus(_) => None,
         }
     }
 }

@@ -8,8 +8,10 @@ use std::{
     sync::Arc,
 };
 
-use chorale_dp::Rational;
-use chorale_plan::{CohortRule, Mechanism, Parameters, Plan, RoundSpec, Shape, TaskSpec};
+use chorale_dp::{Aes256CtrRng, FastDiscreteGaussian, Noise as _, Rational, SeededLayer};
+use chorale_plan::{
+    CohortRule, Derived, Mechanism, Parameters, Plan, RoundSpec, Shape, TaskSpec, layers_kept,
+};
 use chorale_round::{
     agent::{self, Identity},
     coordinator::{self, CoordinatorConfig, Timeouts},
@@ -119,6 +121,28 @@ pub fn values(index: usize, round: u64) -> Vec<i64> {
         .collect()
 }
 
+/// The layers of an agent's noise in a round: a base layer from a known seed, and the removable
+/// ones from the seeds that the machine gave.
+fn noise_layers(
+    index: usize,
+    round: u64,
+    derived: &Derived,
+    seeds: Vec<Zeroizing<[u8; 32]>>,
+) -> Vec<SeededLayer> {
+    let base = Zeroizing::new(*Digest::plain(&[index as u8, round as u8]).as_bytes());
+    let variances = derived.layers.iter().map(|layer| layer.variance.clone());
+    assert_eq!(seeds.len(), derived.layers.len().saturating_sub(1));
+    variances
+        .zip(std::iter::once(base).chain(seeds))
+        .map(|(variance, seed)| SeededLayer { variance, seed })
+        .collect()
+}
+
+fn add_layer(total: &mut [i64], layer: &SeededLayer) {
+    let rng = Aes256CtrRng::from_seed(*layer.seed);
+    FastDiscreteGaussian::new(&layer.variance, rng).unwrap().add_to(total);
+}
+
 pub struct Node {
     pub machine: agent::Machine,
     pub rng: ChaCha20Rng,
@@ -179,6 +203,12 @@ pub struct World {
     /// Whether uploads are put aside instead of delivered.
     pub hold_uploads: bool,
     pub held_uploads: Vec<(usize, Signed<MaskedHeader>, Vec<u8>)>,
+    /// The mechanism of every round.
+    pub mechanism: Mechanism,
+    /// Layers of noise that agents added, by agent and round.
+    pub noise: BTreeMap<(usize, u64), Vec<SeededLayer>>,
+    /// Agents whose surplus noise cannot be taken off.
+    pub keep_surplus: BTreeSet<usize>,
 }
 
 impl World {
@@ -229,6 +259,9 @@ impl World {
             faults: Vec::new(),
             hold_uploads: false,
             held_uploads: Vec::new(),
+            mechanism: Mechanism::Unprotected,
+            noise: BTreeMap::new(),
+            keep_surplus: BTreeSet::new(),
         }
     }
 
@@ -400,7 +433,8 @@ impl World {
         };
         let epoch = self.coordinator.epoch().unwrap().epoch();
         let round = self.coordinator.last_round().0 + 1;
-        let spec = spec(self.size, epoch, round, key_index);
+        let mut spec = spec(self.size, epoch, round, key_index);
+        spec.plan.mechanism = self.mechanism.clone();
         let actions = self.coordinator.open_round(&spec, self.now_ms).unwrap();
         self.act(actions);
     }
@@ -420,9 +454,19 @@ impl World {
                     };
                     self.act_at_agent(index, actions.unwrap());
                 }
-                agent::Action::Contribute { ticket, spec, session, electorate, .. } => {
+                agent::Action::Contribute {
+                    ticket,
+                    spec,
+                    derived,
+                    noise_seeds,
+                    session,
+                    electorate,
+                } => {
                     node.masked.push((session, electorate));
-                    let total = Zeroizing::new(values(index, spec.round.0));
+                    let mut total = Zeroizing::new(values(index, spec.round.0));
+                    let layers = noise_layers(index, spec.round.0, &derived, noise_seeds);
+                    layers.iter().for_each(|layer| add_layer(&mut total, layer));
+                    self.noise.insert((index, spec.round.0), layers);
                     let packed = ticket.mask(total).unwrap();
                     let length = packed.bytes().len() as u64;
                     let header = node.machine.masked(packed.digest(), length).unwrap();
@@ -443,9 +487,21 @@ impl World {
             let index = (0..self.size).find(|i| agent_id(*i) == *agent).unwrap();
             let part = values(index, completed.round.0);
             expected.iter_mut().zip(part).for_each(|(sum, x)| *sum += x);
+            let layers = &self.noise[&(index, completed.round.0)];
+            let kept = self.layers_in_total(index, layers.len(), completed.agents.len());
+            layers[..kept].iter().for_each(|layer| add_layer(&mut expected, layer));
         }
         assert_eq!(completed.totals, expected, "a wrong sum came out");
         assert!(completed.agents.len() >= rule(self.size).survivors_min as usize);
+    }
+
+    fn layers_in_total(&self, index: usize, layers: usize, survivors: usize) -> usize {
+        if layers == 0 || self.keep_surplus.contains(&index) {
+            return layers;
+        }
+        let mut spec = spec(self.size, Epoch(1), 1, 0);
+        spec.plan.mechanism = self.mechanism.clone();
+        layers_kept(&spec.derive(self.size as u32).unwrap().layers, survivors)
     }
 
     /// Nobody waits: no round is in progress anywhere.

@@ -343,7 +343,7 @@ mod tests {
         let digest = Digest::plain(b"any");
         let cohort = SlotSet::empty(4);
         let session = SessionId::new(Epoch(1), RoundNumber(round), &digest, &digest, &cohort);
-        MaskedHeader { session, slot: chorale_wire::Slot(0), length, digest }
+        MaskedHeader { session, slot: chorale_wire::Slot(0), length, digest, noise: None }
     }
 
     fn key(name: &str) -> Digest {

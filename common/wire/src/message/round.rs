@@ -93,11 +93,14 @@ pub struct MaskedHeader {
     pub length: u64,
     /// Plain SHA-256 of the packed vector.
     pub digest: Digest,
+    /// Commitment to the seeds of the vector's removable noise; exactly where the round's noise
+    /// shares have more than one layer.
+    pub noise: Option<Digest>,
 }
 
 impl Message for MaskedHeader {
     const CONTEXT: &'static str = "masked header";
-    const BYTES_MAX: usize = 128;
+    const BYTES_MAX: usize = 160;
 }
 
 /// Coordinator to agents: whose masked vectors arrived before the deadline.
@@ -188,7 +191,18 @@ impl std::fmt::Debug for RevealedShare {
     }
 }
 
-/// Agent to coordinator: for each neighbour exactly one of its two shares.
+/// A link of the chain behind [`MaskedHeader::noise`]: it opens the noise layers that the certified
+/// survivors make superfluous.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NoiseLink(pub [u8; 32]);
+
+impl std::fmt::Debug for NoiseLink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("NoiseLink(redacted)")
+    }
+}
+
+/// Agent to coordinator: for each neighbour exactly one of its two shares, and the surplus noise.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reveal {
     /// The session.
@@ -197,6 +211,8 @@ pub struct Reveal {
     pub slot: Slot,
     /// The shares, ascending by subject.
     pub shares: Vec<RevealedShare>,
+    /// What opens this agent's surplus noise; absent where none of it is surplus.
+    pub surplus: Option<NoiseLink>,
 }
 
 impl Message for Reveal {
