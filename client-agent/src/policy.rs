@@ -413,7 +413,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("policy.toml");
         let load = |text: &str| {
-            std::fs::write(&path, text).unwrap();
+            fs::write(&path, text).unwrap();
             StorePolicy::read(&path).map(|(policy, _)| policy)
         };
         assert_eq!(load("").unwrap().rules(), &PolicyFile::default());
