@@ -81,9 +81,6 @@ pub(crate) fn measure(
     let (sign_s, round_bytes) = signatures(federation, &vector, repeats)?;
     let (setup_s, setup_bytes) = setup(federation, repeats)?;
 
-    // Lanes of 8 bytes above 32 bits.
-    let lane_bytes = if federation.binding.modulus.is_narrow() { 4 } else { 8 };
-    let keystream = (lane_bytes * coordinates * (federation.degree + 1)) as f64;
     let cost = AgentCost {
         quantise_s,
         mask_s,
@@ -92,19 +89,42 @@ pub(crate) fn measure(
         setup_s,
         total_s: quantise_s + mask_s + noise_s + sign_s + setup_s,
         bytes: vector.len() + round_bytes + setup_bytes,
-        floor_s: keystream / rates.keystream_bytes_per_s
+        floor_s: keystream_bytes(federation) / rates.keystream_bytes_per_s
             + federation.degree as f64 * rates.agreement_s,
     };
     Ok((cost, vector))
 }
 
+/// Bytes of keystream that masking applies in a second, packing included and key agreement not.
+pub(crate) fn masking_bytes_per_s(
+    federation: &Federation,
+    repeats: usize,
+) -> Result<f64, AnyError> {
+    let coordinates = federation.setting.coordinates;
+    let total = Zeroizing::new((0..coordinates as i64).collect::<Vec<i64>>());
+    let ticket = || Ok::<_, AnyError>((ticket(federation)?, total.clone()));
+    let seconds = best_cpu(repeats, ticket, |prepared| {
+        prepared.and_then(|(ticket, total)| Ok(ticket.mask(total)?))
+    });
+    Ok(keystream_bytes(federation) / seconds)
+}
+
+/// Keystream of one vector: lanes have 8 bytes above 32 bits.
+fn keystream_bytes(federation: &Federation) -> f64 {
+    let lane_bytes = if federation.binding.modulus.is_narrow() { 4 } else { 8 };
+    (lane_bytes * federation.setting.coordinates * (federation.degree + 1)) as f64
+}
+
 fn mask_slot_0(federation: &Federation, total: Zeroizing<Vec<i64>>) -> Result<Vec<u8>, AnyError> {
+    Ok(ticket(federation)?.mask(total)?.into_bytes())
+}
+
+fn ticket(federation: &Federation) -> Result<PairwiseTicket, AnyError> {
     let session = federation.binding.session;
     let peers = federation.neighbours(Slot(0)).map(|peer| federation.public(peer));
     let pairs = mask::pairwise_keys(session, &federation.pairwise[0], Slot(0), peers)?;
     let self_key = mask::self_key(session, federation.secrets[0].self_seed());
-    let ticket = PairwiseTicket::new(federation.binding, self_key, pairs)?;
-    Ok(ticket.mask(total)?.into_bytes())
+    Ok(PairwiseTicket::new(federation.binding, self_key, pairs)?)
 }
 
 /// What an agent signs, hashes and verifies in a round; the bytes of its messages beside the

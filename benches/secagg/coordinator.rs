@@ -3,9 +3,9 @@
 use std::num::NonZeroUsize;
 
 use chorale_secagg::{
-    Share, Sum,
+    MaskedSum as _, PairwiseOpening, Share, Sum,
     keys::{check_pairwise, check_self},
-    shamir,
+    shamir, spread,
 };
 use chorale_wire::{
     Digest, SecretKey, Signed, Slot,
@@ -62,7 +62,10 @@ pub(crate) fn measure(
         }
         Ok(sum)
     };
-    let empty = || Sum::new(federation.setting.coordinates, federation.binding.modulus);
+    let empty = || {
+        let binding = &federation.binding;
+        Sum::new(binding.coordinates, binding.modulus, binding.keystream)
+    };
     let add_s = best_cpu(repeats, empty, add);
 
     let dealt = Dealt::new(federation)?;
@@ -130,24 +133,27 @@ impl Dealt {
     fn unmask(
         &self,
         federation: &Federation,
-        mut sum: Sum,
+        sum: Sum,
         threads: NonZeroUsize,
     ) -> Result<Vec<i64>, AnyError> {
-        let session = federation.binding.session;
-        for subject in federation.slots() {
-            let (shares, public) = (&self.shares[subject.index()], &self.publics[subject.index()]);
-            let secret = shamir::reconstruct(shares, federation.share_threshold)?;
+        let subjects: Vec<Slot> = federation.slots().collect();
+        let secrets = spread(threads, &subjects, |subject| {
+            shamir::reconstruct(&self.shares[subject.index()], federation.share_threshold)
+        });
+        let mut opening = PairwiseOpening::new(federation.binding.session);
+        for (subject, secret) in subjects.into_iter().zip(secrets) {
+            let (secret, public) = (secret?, &self.publics[subject.index()]);
             if federation.survivors.contains(subject) {
                 check_self(&secret, public)?;
-                sum.subtract_self(session, &secret);
+                opening.survived(secret);
             } else {
                 let pairwise = check_pairwise(&secret, public)?;
                 let survivors =
                     federation.surviving_neighbours(subject).map(|peer| federation.public(peer));
-                sum.cancel_dropped(session, &pairwise, subject, survivors)?;
+                opening.dropped_out(subject, pairwise, survivors);
             }
         }
-        Ok(sum.finish_on(threads)?)
+        Ok(sum.open(&opening, threads)?)
     }
 }
 

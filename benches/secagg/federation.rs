@@ -1,7 +1,11 @@
 //! A federation of one round: who is there, who drops out, who is whose neighbour.
 
-use chorale_secagg::{Modulus, RoundSecret, TicketBinding, keys::PairwiseSecret};
-use chorale_wire::{Digest, Epoch, RoundNumber, SecretKey, SessionId, Slot, SlotSet};
+use chorale_secagg::{
+    Modulus, RoundSecret, TicketBinding,
+    graph::{Graph, GraphParameters},
+    keys::PairwiseSecret,
+};
+use chorale_wire::{Digest, Epoch, Keystream, RoundNumber, SecretKey, SessionId, Slot, SlotSet};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 
@@ -10,8 +14,8 @@ use crate::AnyError;
 /// Agents assumed corrupt, as a fraction of the roster.
 const CORRUPT: f64 = 0.1;
 
-/// Largest roster on the complete graph.
-const COMPLETE_MAX: usize = 128;
+/// Drop-outs that the graph withstands, at least: more where more drop out.
+const DROPOUTS_WITHSTOOD: f64 = 0.1;
 
 /// Number of agents, coordinates, drop-outs, and bits of the modulus.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +36,7 @@ pub(crate) struct Federation {
     pub(crate) identities: Vec<SecretKey>,
     pub(crate) binding: TicketBinding,
     pub(crate) survivors: SlotSet,
+    neighbours: Vec<Vec<Slot>>,
     /// Neighbours of each agent.
     pub(crate) degree: usize,
     /// Shamir threshold among the neighbours.
@@ -56,22 +61,31 @@ impl Federation {
             .map(|index| Slot(index as u16));
         let corrupt = ((agents as f64 * CORRUPT).ceil() as usize).max(1);
         let votes = (agents + corrupt) / 2 + 1;
-        // Above the complete graph: rows of the parameter table for 1,000 agents of which a tenth
-        // is corrupt, with 10% and 20% drop-outs.
-        let (degree, share_threshold) = match agents {
-            ..=COMPLETE_MAX => (agents - 1, (corrupt + 1).max(votes - 1)),
-            _ if dropouts <= 0.1 => (114, 57),
-            _ => (164, 70),
+        // Rosters on the complete graph have the threshold of the round crate; it is not named
+        // here, since masks and shares are all that is measured.
+        let withstood = (agents as f64 * dropouts.max(DROPOUTS_WITHSTOOD)).floor() as usize;
+        let parameters = GraphParameters::find(agents, corrupt, withstood)?;
+        let share_threshold = match &parameters {
+            GraphParameters::Complete { .. } => (corrupt + 1).max(votes - 1),
+            GraphParameters::Ring(ring) => ring.threshold(),
         };
+        let graph = Graph::new(parameters, Digest::plain(b"graph"));
         Ok(Self {
             setting,
             publics: pairwise.iter().map(PairwiseSecret::public).collect(),
             identities: (0..agents).map(|_| SecretKey::generate(&mut rng)).collect(),
             secrets,
             pairwise,
-            binding: TicketBinding { session, spec, coordinates, modulus: Modulus::new(bits)? },
+            binding: TicketBinding {
+                session,
+                spec,
+                coordinates,
+                modulus: Modulus::new(bits)?,
+                keystream: Keystream::Aes256Ctr,
+            },
             survivors: SlotSet::from_slots(agents, survivors),
-            degree,
+            neighbours: slots(agents).map(|slot| graph.neighbours(slot)).collect(),
+            degree: graph.degree(),
             share_threshold,
             votes,
         })
@@ -81,14 +95,8 @@ impl Federation {
         slots(self.setting.agents)
     }
 
-    /// The neighbours of `slot`: the nearest on a ring, which are all of them on the complete
-    /// graph.
-    pub(crate) fn neighbours(&self, slot: Slot) -> impl Iterator<Item = Slot> + use<> {
-        let (agents, degree) = (self.setting.agents, self.degree);
-        let before = degree / 2;
-        (0..=degree)
-            .filter(move |step| *step != before)
-            .map(move |step| Slot(((slot.index() + agents + step - before) % agents) as u16))
+    pub(crate) fn neighbours(&self, slot: Slot) -> impl Iterator<Item = Slot> + '_ {
+        self.neighbours[slot.index()].iter().copied()
     }
 
     pub(crate) fn public(&self, slot: Slot) -> (Slot, [u8; 32]) {

@@ -77,9 +77,18 @@ struct Cost {
     peak_memory_bytes: Option<u64>,
 }
 
+/// Masking beside the bare keystream.
+#[derive(Serialize)]
+struct Masking {
+    bits: u8,
+    bytes_per_s: f64,
+    of_keystream_rate: f64,
+}
+
 #[derive(Serialize)]
 struct Report {
     rates: Rates,
+    masking: Vec<Masking>,
     costs: Vec<Cost>,
 }
 
@@ -101,6 +110,7 @@ fn main() -> Result<(), AnyError> {
         rates.add_per_s / 1e9,
         rates.agreement_s * 1e6
     );
+    let masking = masking(&rates, repeats)?;
     let dropouts: &[f64] = if arguments.quick { &[0.05] } else { &[0.0, 0.05, 0.2] };
     let mut costs = Vec::new();
     for (agents, coordinates) in [(16, 1_000_000), (100, 1_000_000), (1000, 100_000)] {
@@ -112,9 +122,26 @@ fn main() -> Result<(), AnyError> {
         }
     }
     if let Some(path) = &arguments.json {
-        write_json(path, &Report { rates, costs })?;
+        write_json(path, &Report { rates, masking, costs })?;
     }
     Ok(())
+}
+
+fn masking(rates: &Rates, repeats: usize) -> Result<Vec<Masking>, AnyError> {
+    [24, 32, 45]
+        .into_iter()
+        .map(|bits| {
+            let setting = Setting { agents: 32, coordinates: 2_000_000, dropouts: 0.0, bits };
+            let bytes_per_s = agent::masking_bytes_per_s(&Federation::new(setting)?, repeats)?;
+            let of_keystream_rate = bytes_per_s / rates.keystream_bytes_per_s;
+            println!(
+                "masking, w = {bits}, 32 masks on 2 million coordinates: {:.2} GB/s = {:.2} R",
+                bytes_per_s / 1e9,
+                of_keystream_rate
+            );
+            Ok(Masking { bits, bytes_per_s, of_keystream_rate })
+        })
+        .collect()
 }
 
 fn measure(setting: Setting, rates: &Rates, repeats: usize) -> Result<Cost, AnyError> {

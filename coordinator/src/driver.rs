@@ -7,6 +7,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    num::NonZeroUsize,
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -116,6 +117,7 @@ pub(crate) fn machine(
         last_epoch: Epoch(position.epoch),
         last_round: RoundNumber(position.round),
         certified,
+        threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
     })
 }
 
@@ -367,6 +369,7 @@ impl Driver {
             model: self.model_digest,
             ready_within_ms: self.config.timing.ready_ms,
             upload_within_ms: self.config.timing.upload_ms,
+            keystream: self.config.keystream,
             plan: plan.clone(),
         };
         let derived = spec.derive(agents)?;

@@ -169,6 +169,7 @@ impl Recorder {
             model: model.digest().unwrap(),
             ready_within_ms: 20_000,
             upload_within_ms: 20_000,
+            keystream: chorale_wire::Keystream::default(),
             plan,
         };
         let machine = Machine::new(CoordinatorConfig {
@@ -180,6 +181,7 @@ impl Recorder {
             last_epoch: Epoch(0),
             last_round: RoundNumber(0),
             certified: Vec::new(),
+            threads: std::num::NonZeroUsize::MIN,
         });
         let bits = spec.derive(agents).unwrap().modulus_bits;
         let recording = Recording {

@@ -9,7 +9,7 @@ use chorale_plan::{
     Refused, RoundSpec, Shape, SinkError, TaskSpec,
 };
 use chorale_secagg::{
-    Modulus, PairwiseSecret, PairwiseTicket, SecretScalar, Sum,
+    MaskedSum as _, Modulus, PairwiseOpening, PairwiseSecret, PairwiseTicket, SecretScalar, Sum,
     mask::{pairwise_keys, self_key},
     ticket::TicketBinding,
 };
@@ -105,6 +105,7 @@ fn spec(coordinates: u32, mechanism: Mechanism) -> RoundSpec {
         model: Digest::plain(b"model"),
         ready_within_ms: 1000,
         upload_within_ms: 1000,
+        keystream: chorale_wire::Keystream::default(),
     }
 }
 
@@ -142,13 +143,17 @@ impl Session {
         let pairs = pairwise_keys(self.session, own, Slot(slot), peers).unwrap();
         let modulus = Modulus::new(bits).unwrap();
         let session = self.session;
-        let binding = TicketBinding { session, spec: Digest::plain(spec), coordinates, modulus };
+        let keystream = chorale_wire::Keystream::default();
+        let spec = Digest::plain(spec);
+        let binding = TicketBinding { session, spec, coordinates, modulus, keystream };
         PairwiseTicket::new(binding, self_key(session, own_seed), pairs).unwrap()
     }
 
     /// Adds up what four agents released and takes the self masks off.
     fn unmask(&self, releases: &[Release], coordinates: usize, bits: u8) -> Vec<i64> {
-        let mut sum = Sum::new(coordinates, Modulus::new(bits).unwrap());
+        let keystream = chorale_wire::Keystream::default();
+        let mut sum = Sum::new(coordinates, Modulus::new(bits).unwrap(), keystream);
+        let mut opening = PairwiseOpening::new(self.session);
         for (release, (_, seed)) in releases.iter().zip(&self.secrets) {
             // Read in chunks, as an upload does.
             let bytes: Vec<u8> = (0..release.len())
@@ -157,9 +162,9 @@ impl Session {
                 .collect();
             assert_eq!(Digest::plain(&bytes), release.digest());
             sum.add_packed(&bytes).unwrap();
-            sum.subtract_self(self.session, seed);
+            opening.survived(seed.clone());
         }
-        sum.finish().unwrap()
+        sum.open(&opening, std::num::NonZeroUsize::MIN).unwrap()
     }
 }
 

@@ -13,23 +13,27 @@
 //! message may be answered when is decided by the round machines, not here.
 //!
 //! Reading order: [`keys`], [`shamir`], [`envelope`], [`graph`], [`mask`], [`packing`],
-//! [`ticket`] (the agent's side of a round), [`sum`] (the coordinator's).
+//! [`scheme`] (the seam), [`ticket`] (the agent's side of a round), [`sum`] (the coordinator's).
 
 pub mod envelope;
 pub mod graph;
 pub mod keys;
 pub mod mask;
 pub mod packing;
+pub mod scheme;
 pub mod shamir;
 pub mod sum;
 pub mod ticket;
 
 mod keystream;
+mod spread;
 
 pub use envelope::{EnvelopeContext, EnvelopeError, HpkeSecret, RoundShares};
 pub use graph::{Graph, GraphError, GraphParameters, RingParameters, WindowError};
 pub use keys::{EpochSecrets, PairwiseSecret, RoundSecret, SecretScalar};
 pub use mask::{MaskError, Modulus, PairKey, SelfKey, Sign};
+pub use scheme::{MaskScheme, MaskTicket, MaskedSum, Pairwise};
 pub use shamir::Share;
-pub use sum::{Sum, SumError};
-pub use ticket::{MaskTicket, PackedVector, PairwiseTicket, TicketBinding, TicketError};
+pub use spread::spread;
+pub use sum::{PairwiseOpening, Sum, SumError};
+pub use ticket::{PackedVector, PairwiseTicket, TicketBinding, TicketError};

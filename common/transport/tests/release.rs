@@ -89,6 +89,7 @@ fn masked(coordinates: u32) -> Release {
         model: Digest::plain(b"model"),
         ready_within_ms: 1000,
         upload_within_ms: 1000,
+        keystream: chorale_wire::Keystream::default(),
     };
     let mut rng = StdRng::seed_from_u64(1);
     let (digest, derived) = (Digest::plain(b"spec"), spec.derive(4).unwrap());
@@ -107,6 +108,7 @@ fn masked(coordinates: u32) -> Release {
         spec: digest,
         coordinates: coordinates as usize,
         modulus: Modulus::new(derived.modulus_bits).unwrap(),
+        keystream: spec.keystream,
     };
     let own = self_key(session, &SecretScalar::random(&mut rng));
     let ticket = PairwiseTicket::new(binding, own, pairs).unwrap();

@@ -129,7 +129,8 @@ impl Revealing {
     pub(super) fn close(self, desk: &mut Desk) -> Stage {
         let Self { round, masked, certificate, reveals, .. } = self;
         let MaskedSum { session, cohort, survivors, digests, sum } = masked;
-        let unmasked = unmask(&round.context, session, &cohort, &survivors, &reveals, sum);
+        let threads = desk.config.threads;
+        let unmasked = unmask(&round.context, session, &cohort, &survivors, &reveals, sum, threads);
         let name = |slot: Slot| {
             let entry = round.context.roster.entry(slot);
             entry.map(|entry| entry.agent.clone())

@@ -105,6 +105,7 @@ pub fn spec(agents: usize, epoch: Epoch, round: u64, key_index: u16) -> RoundSpe
         model: Digest::plain(&round.to_be_bytes()),
         ready_within_ms: 5_000,
         upload_within_ms: 7_000,
+        keystream: chorale_wire::Keystream::default(),
     }
 }
 
@@ -192,6 +193,7 @@ impl World {
             last_epoch: Epoch(0),
             last_round: RoundNumber(0),
             certified: Vec::new(),
+            threads: std::num::NonZeroUsize::MIN.saturating_add(1),
         });
         let nodes = (0..size)
             .map(|index| Node {
