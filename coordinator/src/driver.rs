@@ -272,9 +272,9 @@ impl Driver {
                 }
                 actions
             }
-            ServerEvent::Vector { agent, header, bytes, .. } => {
-                self.traffic.received += bytes.len() as u64;
-                self.machine.upload(&agent, &header, bytes, now)
+            ServerEvent::Vector { agent, header, vector } => {
+                self.traffic.received += vector.bytes().len() as u64;
+                self.machine.upload(&agent, &header, &vector, now)
             }
         };
         self.carry_out(actions)

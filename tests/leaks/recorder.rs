@@ -241,11 +241,11 @@ impl Recorder {
                 }
                 actions
             }
-            ServerEvent::Vector { agent, header, bytes, .. } => {
+            ServerEvent::Vector { agent, header, vector: arrived } => {
                 self.recording.control.extend(codec::encode(&header, CONTROL_BYTES_MAX).unwrap());
-                let vector = Vector { agent: agent.clone(), bytes: bytes.clone(), bits: self.bits };
+                let vector = Vector { agent: agent.clone(), bytes: arrived.bytes().to_vec(), bits: self.bits };
                 self.recording.vectors.push(vector);
-                self.machine.upload(&agent, &header, bytes, now)
+                self.machine.upload(&agent, &header, &arrived, now)
             }
         };
         self.carry_out(actions);

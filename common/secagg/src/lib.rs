@@ -26,6 +26,8 @@ pub mod sum;
 pub mod ticket;
 
 mod keystream;
+#[cfg(test)]
+mod known_answers;
 mod spread;
 
 pub use envelope::{EnvelopeContext, EnvelopeError, HpkeSecret, RoundShares};

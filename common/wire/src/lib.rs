@@ -21,7 +21,7 @@ pub mod slots;
 
 pub use certificate::{Electorate, ElectorateError, VerifiedAbort, VoterSignature, VotesError};
 pub use codec::{DecodeError, EncodeError};
-pub use digest::Digest;
+pub use digest::{Digest, Hashed, Hashing};
 pub use id::{AgentId, Epoch, FederationId, IdError, RoundNumber, SessionId, Slot};
 pub use keystream::Keystream;
 pub use membership::{Membership, MembershipError};

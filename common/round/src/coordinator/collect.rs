@@ -82,7 +82,7 @@ impl Collecting {
 
     pub(super) fn on_vector(
         &mut self,
-        received: &ReceivedContribution,
+        received: &ReceivedContribution<'_>,
     ) -> Result<(), ContributionError> {
         let slot = received.slot();
         if received.session() != self.session {

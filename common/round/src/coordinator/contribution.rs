@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use chorale_wire::{
-    AgentId, Digest, SessionId, SignatureError, Signed, Slot, message::MaskedHeader,
+    AgentId, Digest, Hashed, SessionId, SignatureError, Signed, Slot, message::MaskedHeader,
 };
 
 use crate::roster::VerifiedRoster;
@@ -73,15 +73,14 @@ impl Receiving {
 
 /// A masked vector whose header, length and digest were verified. Only
 /// [`ReceivedContribution::parse`] makes one.
-pub struct ReceivedContribution {
+pub struct ReceivedContribution<'a> {
     agent: AgentId,
     slot: Slot,
     session: SessionId,
-    digest: Digest,
-    bytes: Vec<u8>,
+    vector: &'a Hashed,
 }
 
-impl ReceivedContribution {
+impl<'a> ReceivedContribution<'a> {
     /// Verifies the header's signature, session, slot and length and the vector's digest.
     ///
     /// # Errors
@@ -89,7 +88,7 @@ impl ReceivedContribution {
     pub fn parse(
         agent: &AgentId,
         header: &Signed<MaskedHeader>,
-        bytes: Vec<u8>,
+        vector: &'a Hashed,
         receiving: &Receiving,
     ) -> Result<Self, ContributionError> {
         let not_in_roster = || ContributionError::NotInRoster { agent: agent.clone() };
@@ -99,21 +98,15 @@ impl ReceivedContribution {
         if header.session != receiving.session || header.slot != slot {
             return Err(ContributionError::Elsewhere);
         }
-        for given in [header.length, bytes.len() as u64] {
+        for given in [header.length, vector.bytes().len() as u64] {
             if given != receiving.length {
                 return Err(ContributionError::Length { given, expected: receiving.length });
             }
         }
-        if Digest::plain(&bytes) != header.digest {
+        if vector.digest() != header.digest {
             return Err(ContributionError::Digest);
         }
-        Ok(Self {
-            agent: agent.clone(),
-            slot,
-            session: header.session,
-            digest: header.digest,
-            bytes,
-        })
+        Ok(Self { agent: agent.clone(), slot, session: header.session, vector })
     }
 
     /// The sender.
@@ -131,7 +124,7 @@ impl ReceivedContribution {
     /// Plain SHA-256 of the packed vector.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        self.digest
+        self.vector.digest()
     }
 
     pub(super) fn slot(&self) -> Slot {
@@ -139,12 +132,12 @@ impl ReceivedContribution {
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
-        &self.bytes
+        self.vector.bytes()
     }
 }
 
-impl fmt::Debug for ReceivedContribution {
+impl fmt::Debug for ReceivedContribution<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ReceivedContribution({} {} bytes)", self.agent, self.bytes.len())
+        write!(f, "ReceivedContribution({} {} bytes)", self.agent, self.bytes().len())
     }
 }

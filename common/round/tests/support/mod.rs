@@ -335,8 +335,12 @@ impl World {
                 self.held_uploads.push((index, header, bytes));
             }
             Event::Upload(index, header, bytes) => {
-                let actions =
-                    self.coordinator.upload(&agent_id(index), &header, bytes, self.now_ms);
+                let actions = self.coordinator.upload(
+                    &agent_id(index),
+                    &header,
+                    &chorale_wire::Hashed::of(bytes),
+                    self.now_ms,
+                );
                 self.act(actions);
                 self.nodes[index].sent += 1;
                 self.maybe_break(index, true);
