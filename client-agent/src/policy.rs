@@ -356,6 +356,7 @@ mod tests {
             model: Digest::plain(b"model"),
             ready_within_ms: 1,
             upload_within_ms: 1,
+            keystream: chorale_wire::Keystream::default(),
         }
     }
 

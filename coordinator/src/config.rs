@@ -7,7 +7,7 @@ use std::{
 
 use chorale_dp::Rational;
 use chorale_plan::{CohortRule, Parameters, delta_reserved, noise};
-use chorale_wire::FederationId;
+use chorale_wire::{FederationId, Keystream};
 use serde::Deserialize;
 
 /// A federation as its operator describes it, in TOML. Paths are relative to the file.
@@ -21,6 +21,10 @@ pub struct Config {
     pub purpose: String,
     /// Agents to wait for before the first epoch opens.
     pub agents: u32,
+    /// The cipher that makes the masks: `aes256-ctr`, or `chacha20` where most agents' processors
+    /// have no AES instructions.
+    #[serde(default)]
+    pub keystream: Keystream,
     /// Declared item catalogue, CSV.
     pub catalogue: PathBuf,
     /// Folder for the ledger, models and position.

@@ -7,6 +7,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    num::NonZeroUsize,
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -115,6 +116,7 @@ pub(crate) fn machine(
         last_epoch: Epoch(position.epoch),
         last_round: RoundNumber(position.round),
         certified,
+        threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
     })
 }
 
@@ -269,9 +271,9 @@ impl Driver {
                 }
                 actions
             }
-            ServerEvent::Vector { agent, header, bytes, .. } => {
-                self.traffic.received += bytes.len() as u64;
-                self.machine.upload(&agent, &header, bytes, now)
+            ServerEvent::Vector { agent, header, vector } => {
+                self.traffic.received += vector.bytes().len() as u64;
+                self.machine.upload(&agent, &header, &vector, now)
             }
         };
         self.carry_out(actions)
@@ -366,6 +368,7 @@ impl Driver {
             model: self.model_digest,
             ready_within_ms: self.config.timing.ready_ms,
             upload_within_ms: self.config.timing.upload_ms,
+            keystream: self.config.keystream,
             plan: plan.clone(),
         };
         let derived = spec.derive(agents)?;

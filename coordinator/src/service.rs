@@ -156,6 +156,7 @@ pub fn forecast(config: &Config) -> Result<Forecast, RunError> {
             model: model.digest()?,
             ready_within_ms: config.timing.ready_ms,
             upload_within_ms: config.timing.upload_ms,
+            keystream: config.keystream,
             plan,
         };
         let derived = spec.derive(config.agents)?;

@@ -15,7 +15,7 @@ use chorale_plan::{
     SinkError, TaskSpec,
 };
 use chorale_secagg::{
-    Modulus, PairwiseSecret, PairwiseTicket, SecretScalar, Sum,
+    MaskedSum as _, Modulus, PairwiseOpening, PairwiseSecret, PairwiseTicket, SecretScalar, Sum,
     mask::{pairwise_keys, self_key},
     ticket::TicketBinding,
 };
@@ -278,6 +278,7 @@ impl Round {
             model: model.digest().unwrap(),
             ready_within_ms: 1000,
             upload_within_ms: 1000,
+            keystream: chorale_wire::Keystream::default(),
         };
         Self { spec, task, model }
     }
@@ -300,13 +301,15 @@ impl Round {
         let cohort = SlotSet::from_slots(AGENTS.into(), (0..AGENTS).map(Slot));
         let id = SessionId::new(Epoch(1), RoundNumber(session), &digest, &digest, &cohort);
         let mut rng = ChaCha20Rng::seed_from_u64(session);
-        let secrets: Vec<(PairwiseSecret, SecretScalar)> = (0..AGENTS)
+        let mut secrets: Vec<(PairwiseSecret, SecretScalar)> = (0..AGENTS)
             .map(|_| {
                 let seed = SecretScalar::random(&mut rng);
                 (PairwiseSecret::derive(&seed), SecretScalar::random(&mut rng))
             })
             .collect();
-        let mut sum = Sum::new(coordinates, modulus);
+        let keystream = self.spec.keystream;
+        let mut sum = Sum::new(coordinates, modulus, keystream);
+        let mut opening = PairwiseOpening::new(id);
         let survivors = || (0..AGENTS).filter(|slot| Some(*slot) != dropped);
         for slot in survivors() {
             let (own, own_seed) = &secrets[usize::from(slot)];
@@ -314,7 +317,8 @@ impl Round {
                 .filter(|peer| *peer != slot)
                 .map(|peer| (Slot(peer), secrets[usize::from(peer)].0.public()));
             let pairs = pairwise_keys(id, own, Slot(slot), peers).unwrap();
-            let binding = TicketBinding { session: id, spec: digest, coordinates, modulus };
+            let binding =
+                TicketBinding { session: id, spec: digest, coordinates, modulus, keystream };
             let ticket = PairwiseTicket::new(binding, self_key(id, own_seed), pairs).unwrap();
             let permit =
                 Permit::mint(&self.spec, digest, &derived, &policy(), &mut Memory::new()).unwrap();
@@ -332,13 +336,15 @@ impl Round {
             }
             .unwrap();
             sum.add_packed(released.chunk(0, released.len())).unwrap();
-            sum.subtract_self(id, own_seed);
+            opening.survived(own_seed.clone());
         }
         if let Some(dropped) = dropped {
             let alive = survivors().map(|slot| (Slot(slot), secrets[usize::from(slot)].0.public()));
-            sum.cancel_dropped(id, &secrets[usize::from(dropped)].0, Slot(dropped), alive).unwrap();
+            let alive: Vec<(Slot, [u8; 32])> = alive.collect();
+            let (key, _) = secrets.swap_remove(usize::from(dropped));
+            opening.dropped_out(Slot(dropped), key, alive);
         }
-        sum.finish().unwrap()
+        sum.open(&opening, std::num::NonZeroUsize::MIN).unwrap()
     }
 }
 

@@ -169,6 +169,7 @@ impl Recorder {
             model: model.digest().unwrap(),
             ready_within_ms: 20_000,
             upload_within_ms: 20_000,
+            keystream: chorale_wire::Keystream::default(),
             plan,
         };
         let machine = Machine::new(CoordinatorConfig {
@@ -180,6 +181,7 @@ impl Recorder {
             last_epoch: Epoch(0),
             last_round: RoundNumber(0),
             certified: Vec::new(),
+            threads: std::num::NonZeroUsize::MIN,
         });
         let bits = spec.derive(agents).unwrap().modulus_bits;
         let recording = Recording {
@@ -239,11 +241,15 @@ impl Recorder {
                 }
                 actions
             }
-            ServerEvent::Vector { agent, header, bytes, .. } => {
+            ServerEvent::Vector { agent, header, vector: arrived } => {
                 self.recording.control.extend(codec::encode(&header, CONTROL_BYTES_MAX).unwrap());
-                let vector = Vector { agent: agent.clone(), bytes: bytes.clone(), bits: self.bits };
+                let vector = Vector {
+                    agent: agent.clone(),
+                    bytes: arrived.bytes().to_vec(),
+                    bits: self.bits,
+                };
                 self.recording.vectors.push(vector);
-                self.machine.upload(&agent, &header, bytes, now)
+                self.machine.upload(&agent, &header, &arrived, now)
             }
         };
         self.carry_out(actions);

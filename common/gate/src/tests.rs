@@ -9,12 +9,13 @@ use chorale_plan::{
     Refused, RoundSpec, Shape, SinkError, TaskSpec,
 };
 use chorale_secagg::{
-    Modulus, PairwiseSecret, PairwiseTicket, SecretScalar, Sum,
+    MaskedSum as _, Modulus, PairwiseOpening, PairwiseSecret, PairwiseTicket, SecretScalar, Sum,
     mask::{pairwise_keys, self_key},
     ticket::TicketBinding,
 };
 use chorale_wire::{
-    Digest, Epoch, FederationId, RoundNumber, SessionId, Slot, SlotSet, VerifiedAbort,
+    Digest, Epoch, FederationId, RoundNumber, SessionId, Slot, SlotSet, VerifiedAbort, codec,
+    message::MaskedHeader,
 };
 use proptest::prelude::*;
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng as _};
@@ -108,6 +109,7 @@ fn spec(coordinates: u32, mechanism: Mechanism) -> RoundSpec {
         model: Digest::plain(b"model"),
         ready_within_ms: 1000,
         upload_within_ms: 1000,
+        keystream: chorale_wire::Keystream::default(),
     }
 }
 
@@ -145,13 +147,17 @@ impl Session {
         let pairs = pairwise_keys(self.session, own, Slot(slot), peers).unwrap();
         let modulus = Modulus::new(bits).unwrap();
         let session = self.session;
-        let binding = TicketBinding { session, spec: Digest::plain(spec), coordinates, modulus };
+        let keystream = chorale_wire::Keystream::default();
+        let spec = Digest::plain(spec);
+        let binding = TicketBinding { session, spec, coordinates, modulus, keystream };
         PairwiseTicket::new(binding, self_key(session, own_seed), pairs).unwrap()
     }
 
     /// Adds up what four agents released and takes the self masks off.
     fn unmask(&self, releases: &[Release], coordinates: usize, bits: u8) -> Vec<i64> {
-        let mut sum = Sum::new(coordinates, Modulus::new(bits).unwrap());
+        let keystream = chorale_wire::Keystream::default();
+        let mut sum = Sum::new(coordinates, Modulus::new(bits).unwrap(), keystream);
+        let mut opening = PairwiseOpening::new(self.session);
         for (release, (_, seed)) in releases.iter().zip(&self.secrets) {
             // Read in chunks, as an upload does.
             let bytes: Vec<u8> = (0..release.len())
@@ -160,9 +166,9 @@ impl Session {
                 .collect();
             assert_eq!(Digest::plain(&bytes), release.digest());
             sum.add_packed(&bytes).unwrap();
-            sum.subtract_self(self.session, seed);
+            opening.survived(seed.clone());
         }
-        sum.finish().unwrap()
+        sum.open(&opening, std::num::NonZeroUsize::MIN).unwrap()
     }
 }
 
@@ -323,6 +329,54 @@ fn what_leaves_says_nothing_without_the_others() {
     assert!(!release.is_empty() && release.chunk(release.len(), 5).is_empty());
     assert!(release.chunk(usize::MAX, usize::MAX).is_empty());
     assert_eq!(release.chunk(release.len() - 2, 5).len(), 2);
+}
+
+/// Weights that travel beside the vector, such as the number of persons, would be read in the
+/// clear. Here all that precedes a vector is a header with these four fields; with one person or
+/// with a thousand, it has the same bytes but for the vector's digest, and the vector the same
+/// length.
+#[test]
+fn weights_leaking_beside_the_vector() {
+    let spec = spec(300, noisy());
+    let bits = spec.derive(AGENTS.into()).unwrap().modulus_bits;
+    let variance = spec.derive(AGENTS.into()).unwrap().share_variance.unwrap();
+    let session = Session::new(1);
+    let uploads: Vec<(Vec<u8>, Digest)> = [0, 1, 1000]
+        .into_iter()
+        .map(|persons| {
+            let people: People =
+                (0..persons).map(|i| (who(i), Part::Sparse(vec![i % 300], vec![1.0]))).collect();
+            let mut rng = ChaCha20Rng::seed_from_u64(u64::from(persons));
+            let mut noise =
+                FastDiscreteGaussian::new(&variance, ChaCha20Rng::seed_from_u64(7)).unwrap();
+            let ticket = session.ticket(0, 300, bits, SPEC);
+            let protection = Protection::Noise(&mut noise);
+            let released = release(permit(&spec), &mut rng, protection, ticket, give(&people));
+            let released = released.ok().unwrap();
+            let header = MaskedHeader {
+                session: released.session(),
+                slot: Slot(0),
+                length: released.len() as u64,
+                digest: released.digest(),
+                noise: None,
+            };
+            (codec::encode(&header, 200).unwrap(), header.digest)
+        })
+        .collect();
+    let length = 300 / 8 * usize::from(bits) + (300 % 8 * usize::from(bits)).div_ceil(8);
+    for (header, digest) in &uploads {
+        // The session, slot 0 in one byte, a length that needs three, the digest, and that there is
+        // no removable noise; nothing else.
+        let fields = [
+            session.session.as_bytes().as_slice(),
+            &[0, 251],
+            &(length as u16).to_le_bytes(),
+            digest.as_bytes(),
+            &[0],
+        ];
+        assert_eq!(*header, fields.concat());
+    }
+    assert!(uploads[0].1 != uploads[1].1 && uploads[1].1 != uploads[2].1);
 }
 
 /// Runs one release at slot 0 and gives its error.

@@ -2,7 +2,7 @@
 
 use chorale_dp::{Rational, Rho};
 use chorale_wire::{
-    Digest, Epoch, FederationId, Message, RoundNumber,
+    Digest, Epoch, FederationId, Keystream, Message, RoundNumber,
     limits::{COORDINATES_MAX, ROUNDS_PER_EPOCH_MAX},
 };
 use serde::{Deserialize, Serialize};
@@ -34,6 +34,8 @@ pub struct RoundSpec {
     pub ready_within_ms: u32,
     /// Time in milliseconds after COMMIT within which the masked vector must have arrived.
     pub upload_within_ms: u32,
+    /// Which cipher makes the masks: one for all, since both ends of a pair must use the same.
+    pub keystream: Keystream,
 }
 
 impl Message for RoundSpec {
@@ -245,6 +247,7 @@ mod tests {
             model: Digest::plain(b"model"),
             ready_within_ms: 1000,
             upload_within_ms: 1000,
+            keystream: Keystream::Aes256Ctr,
         }
     }
 

@@ -24,6 +24,9 @@ mod certificate;
 mod context;
 mod roster;
 
+/// How vectors are masked. Another scheme is put in here, and where its openings are gathered.
+type Scheme = chorale_secagg::Pairwise;
+
 pub use certificate::{CertificateError, VoteError};
 pub use context::{ContextError, SetError};
 pub use roster::{

@@ -590,7 +590,12 @@ fn run_federation() -> Record {
     world.hold_uploads = false;
     for (index, header, bytes) in std::mem::take(&mut world.held_uploads) {
         if !GONE.contains(&index) {
-            let actions = world.coordinator.upload(&agent_id(index), &header, bytes, world.now_ms);
+            let actions = world.coordinator.upload(
+                &agent_id(index),
+                &header,
+                &chorale_wire::Hashed::of(bytes),
+                world.now_ms,
+            );
             world.act(actions);
         }
     }

@@ -150,6 +150,7 @@ fn a_restarted_coordinator_opens_a_higher_epoch() {
         last_epoch: Epoch(1),
         last_round: RoundNumber(1),
         certified: Vec::new(),
+        threads: std::num::NonZeroUsize::MIN,
     };
     later.coordinator = chorale_round::coordinator::Machine::new(config);
     later.nodes = world.nodes;

@@ -12,7 +12,8 @@ use chorale_round::{
 };
 use chorale_secagg::{EnvelopeContext, RoundShares, SecretScalar, envelope, shamir};
 use chorale_wire::{
-    AgentId, Digest, Epoch, SecretKey, Signed, Slot, SlotSet, ToAgent, ToCoordinator, VotesError,
+    AgentId, Digest, Epoch, Hashed, SecretKey, Signed, Slot, SlotSet, ToAgent, ToCoordinator,
+    VotesError,
     message::{
         AbortCause, Advert, Complaint, EpochOpen, Roster, ShareEnvelope, SurvivorVote, Survivors,
     },
@@ -644,7 +645,8 @@ fn duplicate_second_foreign_and_late_vectors() {
             noise: None,
         };
         let header = Signed::sign(&header, key).unwrap();
-        let actions = world.coordinator.upload(&agent_id(as_agent), &header, bytes, now_ms);
+        let actions =
+            world.coordinator.upload(&agent_id(as_agent), &header, &Hashed::of(bytes), now_ms);
         world.act(actions);
         world.faults.pop().map(|fault| match fault.kind {
             FaultKind::Contribution(error) => error,
@@ -673,12 +675,18 @@ fn duplicate_second_foreign_and_late_vectors() {
         Some(ContributionError::Second)
     ));
     for (index, header, bytes) in &uploads[1..5] {
-        let actions = world.coordinator.upload(&agent_id(*index), header, bytes.clone(), now_ms);
+        let actions =
+            world.coordinator.upload(&agent_id(*index), header, &Hashed::of(bytes.clone()), now_ms);
         world.act(actions);
     }
     let deadline_ms = world.coordinator.poll_deadline(now_ms).unwrap();
     let (index, header, bytes) = &uploads[5];
-    let actions = world.coordinator.upload(&agent_id(*index), header, bytes.clone(), deadline_ms);
+    let actions = world.coordinator.upload(
+        &agent_id(*index),
+        header,
+        &Hashed::of(bytes.clone()),
+        deadline_ms,
+    );
     world.act(actions);
     assert!(matches!(
         world.faults.pop().unwrap().kind,

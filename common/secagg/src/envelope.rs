@@ -236,29 +236,48 @@ mod tests {
         }
     }
 
-    /// Appendix A.1.1, which has AES-128-GCM: the RFC prints no vector of our suite, so this
-    /// covers the key encapsulation and the key schedule that both share.
-    #[test]
-    fn rfc_9180_x25519_base_mode() {
+    /// The first ciphertext of a base-mode vector. The sender's side cannot be given its ephemeral
+    /// key, but whatever it seals must open on this one.
+    fn open_vector<A: hpke::aead::Aead>(secret: &str, encapsulated: &str, sealed: &str) {
         let bytes = |text| hex::decode(text).unwrap();
-        let secret = <Kem as hpke::Kem>::PrivateKey::from_bytes(&bytes(
-            "4612c550263fc8ad58375df3f557aac531d26850903e55a9f23f21d8534e8ac8",
-        ));
-        let encapsulated = <Kem as hpke::Kem>::EncappedKey::from_bytes(&bytes(
-            "37fda3567bdbd628e88668c3c8d7e97d1d1253b6d4ea6d44c150f741f1bf4431",
-        ));
-        let opened = single_shot_open::<hpke::aead::AesGcm128, HkdfSha256, Kem>(
+        let secret = <Kem as hpke::Kem>::PrivateKey::from_bytes(&bytes(secret));
+        let encapsulated = <Kem as hpke::Kem>::EncappedKey::from_bytes(&bytes(encapsulated));
+        let opened = single_shot_open::<A, HkdfSha256, Kem>(
             &OpModeR::Base,
             &secret.unwrap(),
             &encapsulated.unwrap(),
             b"Ode on a Grecian Urn",
-            &bytes(concat!(
-                "f938558b5d72f1a23810b4be2ab4f84331acc02fc97babc53a52ae8218a355a9",
-                "6d8770ac83d07bea87e13c512a"
-            )),
+            &bytes(sealed),
             b"Count-0",
         );
         assert_eq!(opened.unwrap(), b"Beauty is truth, truth beauty");
+    }
+
+    /// Appendix A.1.1, the one with our key encapsulation that the RFC prints: AES-128-GCM.
+    #[test]
+    fn rfc_9180_x25519_base_mode() {
+        open_vector::<hpke::aead::AesGcm128>(
+            "4612c550263fc8ad58375df3f557aac531d26850903e55a9f23f21d8534e8ac8",
+            "37fda3567bdbd628e88668c3c8d7e97d1d1253b6d4ea6d44c150f741f1bf4431",
+            concat!(
+                "f938558b5d72f1a23810b4be2ab4f84331acc02fc97babc53a52ae8218a355a9",
+                "6d8770ac83d07bea87e13c512a"
+            ),
+        );
+    }
+
+    /// Our own suite, from the collection of vectors that accompanies the RFC: mode 0, KEM 0x20,
+    /// KDF 1, AEAD 2.
+    #[test]
+    fn rfc_9180_companion_vector_of_this_suite() {
+        open_vector::<AesGcm256>(
+            "497b4502664cfea5d5af0b39934dac72242a74f8480451e1aee7d6a53320333d",
+            "6c93e09869df3402d7bf231bf540fadd35cd56be14f97178f0954db94b7fc256",
+            concat!(
+                "e5d84cd531cfb583096e7cfa9641bd3079cf3a91cda813c52deb5f512be99319",
+                "80a41de125a925cdad859d5b7a"
+            ),
+        );
     }
 
     #[test]

@@ -410,7 +410,7 @@ mod tests {
 
     #[test]
     fn rfc_5869_hkdf_sha256() {
-        // Appendix A, cases 1 and 3; the first 32 bytes of each output.
+        // Appendix A, cases 1, 3 and 2; the first 32 bytes of each output.
         let salt: Vec<u8> = (0..13).collect();
         let info: Vec<u8> = (0xf0..0xfa).collect();
         assert_eq!(
@@ -420,6 +420,12 @@ mod tests {
         assert_eq!(
             *hkdf_sha256(None, &[0x0b; 22], &[]),
             bytes("8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d")
+        );
+        let range = |from: u8, to: u8| (from..=to).collect::<Vec<u8>>();
+        let (salt, info) = (range(0x60, 0xaf), range(0xb0, 0xff));
+        assert_eq!(
+            *hkdf_sha256(Some(&salt), &range(0, 0x4f), &[&info]),
+            bytes("b11e398dc80327a1c8e7f78c596a49344f012eda2d4efad8a050cc4c19afa97c")
         );
     }
 

@@ -13,26 +13,32 @@
 //! message may be answered when is decided by the round machines, not here.
 //!
 //! Reading order: [`keys`], [`shamir`], [`envelope`], [`graph`], [`mask`], [`packing`],
-//! [`ticket`] (the agent's side of a round), [`sum`] (the coordinator's), [`surplus`] (seeds of
-//! noise that may come off again).
+//! [`scheme`] (the seam), [`ticket`] (the agent's side of a round), [`sum`] (the coordinator's),
+//! [`surplus`] (seeds of noise that may come off again).
 
 pub mod envelope;
 pub mod graph;
 pub mod keys;
 pub mod mask;
 pub mod packing;
+pub mod scheme;
 pub mod shamir;
 pub mod sum;
 pub mod surplus;
 pub mod ticket;
 
 mod keystream;
+#[cfg(test)]
+mod known_answers;
+mod spread;
 
 pub use envelope::{EnvelopeContext, EnvelopeError, HpkeSecret, RoundShares};
 pub use graph::{Graph, GraphError, GraphParameters, RingParameters, WindowError};
 pub use keys::{EpochSecrets, PairwiseSecret, RoundSecret, SecretScalar};
 pub use mask::{MaskError, Modulus, PairKey, SelfKey, Sign};
+pub use scheme::{MaskScheme, MaskTicket, MaskedSum, Pairwise};
 pub use shamir::Share;
-pub use sum::{Sum, SumError};
+pub use spread::spread;
+pub use sum::{PairwiseOpening, Sum, SumError};
 pub use surplus::{NotInChain, SurplusChain};
-pub use ticket::{MaskTicket, PackedVector, PairwiseTicket, TicketBinding, TicketError};
+pub use ticket::{PackedVector, PairwiseTicket, TicketBinding, TicketError};

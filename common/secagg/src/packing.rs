@@ -35,8 +35,8 @@ pub const fn packed_len(coordinates: usize, modulus: Modulus) -> usize {
 /// Packs the low w bits of each value.
 #[must_use]
 pub fn pack(values: &[u64], modulus: Modulus) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(packed_len(values.len(), modulus));
-    pack_onto(values, modulus, &mut bytes);
+    let mut bytes = vec![0; packed_len(values.len(), modulus)];
+    pack_into(values, modulus, &mut bytes);
     bytes
 }
 
@@ -71,49 +71,108 @@ pub fn check(bytes: &[u8], coordinates: usize, modulus: Modulus) -> Result<(), P
     }
 }
 
-/// Appends packed lanes. Unless it is the last part of a vector, a part must be a multiple of
-/// [`GROUP`] lanes, so that the next one starts at a whole byte.
-pub(crate) fn pack_onto<L: Lane>(lanes: &[L], modulus: Modulus, bytes: &mut Vec<u8>) {
+/// Packs lanes into as many bytes as [`packed_len`] says. Unless it is the last part of a vector,
+/// a part must be a multiple of [`GROUP`] lanes, so that the next one starts at a whole byte.
+pub(crate) fn pack_into<L: Lane>(lanes: &[L], modulus: Modulus, bytes: &mut [u8]) {
+    if modulus.bits() == 32 {
+        for (bytes, lane) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(lanes) {
+            *bytes = (lane.to_u64() as u32).to_le_bytes();
+        }
+        return;
+    }
     let bits = usize::from(modulus.bits());
     let mask = modulus.mask();
-    for group in lanes.chunks(GROUP) {
+    for (lanes, bytes) in lanes.chunks(GROUP).zip(bytes.chunks_mut(GROUP / 8 * bits)) {
+        let mut values = [0u64; GROUP];
+        for (value, lane) in values.iter_mut().zip(lanes) {
+            *value = lane.to_u64() & mask;
+        }
         let mut words = [0u64; GROUP];
-        for (index, lane) in group.iter().enumerate() {
-            let value = lane.to_u64() & mask;
-            let (word, shift) = (index * bits / 64, index * bits % 64);
-            // Two shifts, because one by 64 is not defined. The indices are below 64 as w is at
-            // most 62; the masks let the compiler see it.
-            words[word & 63] |= value << shift;
-            words[(word + 1) & 63] |= (value >> 1) >> (63 - shift);
+        if bits <= 32 {
+            let mut pairs = [0u64; GROUP / 2];
+            for (pair, two) in pairs.iter_mut().zip(values.as_chunks::<2>().0) {
+                *pair = two[0] | two[1] << bits;
+            }
+            join(&pairs, 2 * bits, &mut words);
+        } else {
+            join(&values, bits, &mut words);
         }
-        let mut left = (group.len() * bits).div_ceil(8);
-        for word in words.iter().take(bits) {
-            let take = left.min(8);
-            bytes.extend_from_slice(&word.to_le_bytes()[..take]);
-            left -= take;
+        for (bytes, word) in bytes.chunks_mut(8).zip(&words) {
+            bytes.copy_from_slice(&word.to_le_bytes()[..bytes.len()]);
         }
+    }
+}
+
+/// Writes values of at most 64 bits one after another. Without branches: whether a word is full is
+/// a different question for every width and place.
+fn join(values: &[u64], bits: usize, words: &mut [u64; GROUP]) {
+    let (mut word, mut index, mut filled) = (0u64, 0usize, 0usize);
+    for value in values {
+        word |= value << filled;
+        // The mask lets the compiler see that the index is in range; there are at most 62 words.
+        words[index % GROUP] = word;
+        let end = filled + bits;
+        let full = end / 64;
+        // What did not fit: two shifts, because one by 64 is not defined.
+        let spilt = (value >> 1) >> (63 - filled);
+        word = if full == 1 { spilt } else { word };
+        index += full;
+        filled = end % 64;
     }
 }
 
 /// Adds a packed vector that [`check`] accepted to as many lanes. Lanes are not reduced.
 pub(crate) fn add_packed<L: Lane>(lanes: &mut [L], bytes: &[u8], modulus: Modulus) {
+    if modulus.bits() == 32 {
+        for (lane, bytes) in lanes.iter_mut().zip(bytes.as_chunks().0) {
+            *lane = lane.plus(L::from_u64(u32::from_le_bytes(*bytes).into()));
+        }
+        return;
+    }
+    // A value of up to 57 bits lies in 8 bytes, wherever in the first of them it starts.
+    if modulus.bits() <= 57 {
+        add_groups(lanes, bytes, modulus, |bytes, start, shift| {
+            u64::from_le_bytes(bytes_at(bytes, start)) >> shift
+        });
+    } else {
+        add_groups(lanes, bytes, modulus, |bytes, start, shift| {
+            (u128::from_le_bytes(bytes_at(bytes, start)) >> shift) as u64
+        });
+    }
+}
+
+/// Bytes that a group is read from: values start in the first 496, and 16 more hold the last one.
+const WINDOW: usize = 512 + 16;
+
+#[inline(always)]
+fn add_groups<L: Lane>(
+    lanes: &mut [L],
+    bytes: &[u8],
+    modulus: Modulus,
+    value_at: impl Fn(&[u8; WINDOW], usize, usize) -> u64,
+) {
     let bits = usize::from(modulus.bits());
     let mask = modulus.mask();
-    let groups = lanes.chunks_mut(GROUP).zip(bytes.chunks(GROUP / 8 * bits));
-    for (group, packed) in groups {
-        let mut words = [0u64; GROUP];
-        for (word, part) in words.iter_mut().zip(packed.chunks(8)) {
-            let mut padded = [0; 8];
-            padded[..part.len()].copy_from_slice(part);
-            *word = u64::from_le_bytes(padded);
-        }
-        for (index, lane) in group.iter_mut().enumerate() {
-            let (word, shift) = (index * bits / 64, index * bits % 64);
-            let low = words[word & 63] >> shift;
-            let high = (words[(word + 1) & 63] << 1) << (63 - shift);
-            *lane = lane.plus(L::from_u64((low | high) & mask));
+    let mut padded = [0; WINDOW];
+    for (group, lanes) in lanes.chunks_mut(GROUP).enumerate() {
+        let bytes = &bytes[group * (GROUP / 8) * bits..];
+        // Only the last groups have to be copied to where more bytes follow.
+        let window = bytes.first_chunk().unwrap_or_else(|| {
+            padded[..bytes.len()].copy_from_slice(bytes);
+            &padded
+        });
+        for (index, lane) in lanes.iter_mut().enumerate() {
+            let value = value_at(window, index * bits / 8 % 512, index * bits % 8);
+            *lane = lane.plus(L::from_u64(value & mask));
         }
     }
+}
+
+#[inline(always)]
+fn bytes_at<const N: usize>(bytes: &[u8; WINDOW], start: usize) -> [u8; N] {
+    let mut found = [0; N];
+    found.copy_from_slice(&bytes[start..start + N]);
+    found
 }
 
 #[cfg(test)]
@@ -179,9 +238,10 @@ mod tests {
         #[test]
         fn parts_join_without_a_seam(bits in Modulus::BITS_MIN..=32, values in proptest::collection::vec(any::<u32>(), 129..300)) {
             let modulus = modulus(bits);
-            let mut joined = Vec::new();
-            for part in values.chunks(2 * GROUP) {
-                pack_onto(part, modulus, &mut joined);
+            let mut joined = vec![0; packed_len(values.len(), modulus)];
+            let parts = values.chunks(2 * GROUP);
+            for (part, bytes) in parts.zip(joined.chunks_mut(GROUP / 4 * usize::from(bits))) {
+                pack_into(part, modulus, bytes);
             }
             let wide: Vec<u64> = values.iter().copied().map(u64::from).collect();
             prop_assert_eq!(joined, pack(&wide, modulus));

@@ -161,26 +161,82 @@ pub fn reconstruct(
     }
     check_points(shares.iter().map(|(point, _)| *point))?;
     let shares = &shares[..threshold];
-    let points: Vec<Scalar> = shares.iter().map(|(point, _)| Scalar::from(*point)).collect();
+    let points: Vec<u64> = shares.iter().map(|(point, _)| *point).collect();
 
     // Lagrange at zero: Σ_i y_i Π_{j≠i} x_j/(x_j - x_i) = (Π_j x_j) Σ_i y_i / d_i with
     // d_i = x_i Π_{j≠i} (x_j - x_i), so that one inversion serves all terms. Points are public.
     let mut inverses: Vec<Scalar> = points
         .iter()
-        .enumerate()
-        .map(|(i, own)| {
-            points
-                .iter()
-                .enumerate()
-                .filter(|(j, _)| *j != i)
-                .fold(*own, |product, (_, other)| product * (other - own))
+        .map(|own| {
+            let differences = points.iter().filter(|other| *other != own);
+            let below = points.iter().filter(|other| *other < own).count();
+            let magnitudes = differences.map(|other| other.abs_diff(*own));
+            let product = product(magnitudes.chain([*own]));
+            if below % 2 == 0 { product } else { -product }
         })
         .collect();
     Scalar::invert_batch_alloc(&mut inverses);
-    let all: Scalar = points.iter().product();
+    let all = product(points.iter().copied());
     let sum: Scalar =
         shares.iter().zip(&inverses).map(|((_, share), inverse)| share.0 * inverse).sum();
     Ok(SecretScalar::from_scalar(all * sum))
+}
+
+/// The product in the field. Points are small, so their differences are multiplied as integers
+/// of up to 512 bits: one reduction then costs as much as one multiplication of scalars.
+fn product(factors: impl Iterator<Item = u64>) -> Scalar {
+    let (mut reduced, mut wide, mut part) = (None, Wide::from(1), 1u64);
+    let mut multiply = |part| {
+        wide = wide.times(part).unwrap_or_else(|| {
+            let full = wide.reduce();
+            reduced = Some(reduced.map_or(full, |reduced: Scalar| reduced * full));
+            Wide::from(part)
+        });
+    };
+    for factor in factors {
+        part = part.checked_mul(factor).unwrap_or_else(|| {
+            multiply(part);
+            factor
+        });
+    }
+    multiply(part);
+    let rest = wide.reduce();
+    reduced.map_or(rest, |reduced| reduced * rest)
+}
+
+/// An integer of 512 bits, least significant limb first, of which `used` limbs are not zero.
+#[derive(Clone, Copy)]
+struct Wide {
+    limbs: [u64; 8],
+    used: usize,
+}
+
+impl Wide {
+    fn from(value: u64) -> Self {
+        Self { limbs: [value, 0, 0, 0, 0, 0, 0, 0], used: 1 }
+    }
+
+    /// The product, unless it is longer.
+    fn times(mut self, factor: u64) -> Option<Self> {
+        let mut carry = 0u64;
+        for limb in &mut self.limbs[..self.used] {
+            let product = u128::from(*limb) * u128::from(factor) + u128::from(carry);
+            (*limb, carry) = (product as u64, (product >> 64) as u64);
+        }
+        if carry != 0 {
+            *self.limbs.get_mut(self.used)? = carry;
+            self.used += 1;
+        }
+        Some(self)
+    }
+
+    fn reduce(self) -> Scalar {
+        let mut bytes = [0; 64];
+        for (bytes, limb) in bytes.as_chunks_mut().0.iter_mut().zip(self.limbs) {
+            *bytes = limb.to_le_bytes();
+        }
+        Scalar::from_bytes_mod_order_wide(&bytes)
+    }
 }
 
 fn check_points(points: impl Iterator<Item = u64>) -> Result<(), PointError> {
@@ -200,7 +256,10 @@ fn check_points(points: impl Iterator<Item = u64>) -> Result<(), PointError> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use proptest::prelude::*;
-    use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng as _};
+    use rand_chacha::{
+        ChaCha20Rng,
+        rand_core::{Rng as _, SeedableRng as _},
+    };
 
     use super::*;
 
@@ -275,6 +334,20 @@ mod tests {
         assert_eq!(Share::from_bytes(&largest).unwrap().to_bytes(), largest);
         assert_eq!(Share::from_bytes(&[0xff; 32]), Err(NotCanonical));
         assert_eq!(format!("{:?}", Share(Scalar::ONE)), "Share(redacted)");
+    }
+
+    #[test]
+    fn products_of_any_length_and_size_are_those_of_the_field() {
+        let mut rng = rng(3);
+        for length in [0, 1, 2, 7, 8, 9, 60, 200] {
+            for bits in [1, 9, 16, 33, 64] {
+                let factors: Vec<u64> =
+                    (0..length).map(|_| rng.next_u64() >> (64 - bits) | 1).collect();
+                let expected: Scalar = factors.iter().map(|factor| Scalar::from(*factor)).product();
+                assert_eq!(product(factors.iter().copied()), expected, "{length} of {bits} bits");
+            }
+        }
+        assert_eq!(product([u64::MAX; 8].into_iter()), product([u64::MAX; 8].into_iter().rev()));
     }
 
     proptest! {

@@ -81,6 +81,8 @@ pub use fault::ConnectionFault;
 pub use files::FileError;
 pub use invitation::{Invitation, TokenEntry, TokenList};
 pub use keys::{CoordinatorKeys, Enrolment, KeyError, ServerBundle, ServerRequest, StoreKeys};
-pub use server::{Admit, ConnectionId, SendError, Server, ServerConfig, ServerError, ServerEvent};
+pub use server::{
+    Admit, ArrivedVector, ConnectionId, SendError, Server, ServerConfig, ServerError, ServerEvent,
+};
 pub use tls::{CertificateError, CertificateFacts, Credentials, TlsError};
 pub use upload::Upload;

@@ -26,6 +26,7 @@ use tokio::{
     time::{interval, timeout},
 };
 
+pub use self::uploads::ArrivedVector;
 use self::uploads::UploadStore;
 use crate::{
     bounds::{
@@ -134,8 +135,9 @@ pub enum ServerEvent {
         agent: AgentId,
         /// As sent.
         header: Signed<MaskedHeader>,
-        /// The packed vector.
-        bytes: Vec<u8>,
+        /// The packed vector. Drop it as soon as it is added: it holds memory that other uploads
+        /// wait for.
+        vector: ArrivedVector,
     },
 }
 

@@ -20,8 +20,8 @@ use support::{Federation, agent_id, hello, next, now_s, until, until_connected, 
 use tokio::sync::mpsc;
 
 use crate::{
-    AgentLinkConfig, ConnectionFault, Credentials, LinkError, LinkEvent, LinkSender, Server,
-    ServerError, ServerEvent, agent_link, connect, frame,
+    AgentLinkConfig, ArrivedVector, ConnectionFault, Credentials, LinkError, LinkEvent, LinkSender,
+    Server, ServerError, ServerEvent, agent_link, connect, frame,
     tls::{self, COORDINATOR_NAME},
     upload::Bulk,
 };
@@ -226,9 +226,11 @@ fn link(
     connect(config, StdRng::seed_from_u64(9)).unwrap()
 }
 
-async fn until_vector(events: &mut mpsc::Receiver<ServerEvent>) -> (Signed<MaskedHeader>, Vec<u8>) {
+async fn until_vector(
+    events: &mut mpsc::Receiver<ServerEvent>,
+) -> (Signed<MaskedHeader>, ArrivedVector) {
     until(events, |event| match event {
-        ServerEvent::Vector { header, bytes, .. } => Some((header, bytes)),
+        ServerEvent::Vector { header, vector, .. } => Some((header, vector)),
         _ => None,
     })
     .await
@@ -246,8 +248,8 @@ async fn an_upload_cut_in_the_middle_resumes_and_arrives_once_and_intact() {
     sent.middle.recv().await.unwrap();
     let reason = chorale_wire::message::Reason::new("a test cuts the line");
     server.disconnect(&agent_id("store-1"), &reason);
-    let (header, bytes) = until_vector(&mut events).await;
-    assert!(bytes == sent.bytes, "the vector differs");
+    let (header, arrived) = until_vector(&mut events).await;
+    assert!(arrived.bytes() == sent.bytes, "the vector differs");
     assert_eq!(header, sent.header);
     let mut cut = 0;
     let uploaded = until(&mut link_events, |event| match event {
@@ -285,8 +287,36 @@ async fn an_upload_survives_a_restart_of_the_coordinator() {
     drop(server);
     drop(events);
     let (_server, mut events) = federation.serve_again(port).await;
-    let (_, bytes) = until_vector(&mut events).await;
-    assert!(bytes == sent.bytes, "the vector differs");
+    let (_, arrived) = until_vector(&mut events).await;
+    assert!(arrived.bytes() == sent.bytes, "the vector differs");
+}
+
+/// Vectors that were handed on and not yet added count, however many agents send at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn vectors_that_wait_to_be_added_hold_the_memory_for_uploads() {
+    let mut federation = Federation::new(13);
+    let mut config = federation.server_config(0);
+    config.upload_memory_bytes_max = 250_000;
+    let (server, mut events) = Server::bind(config).unwrap();
+    let port = server.local_address().unwrap().port();
+    let mut links = Vec::new();
+    for agent in ["store-1", "store-2", "store-3"] {
+        let (sender, mut link_events) = link(&mut federation, agent, port);
+        until_linked(&mut link_events).await;
+        let mut sent = vector(100_000, 5);
+        sent.upload(&sender);
+        links.push((sender, link_events, sent));
+    }
+    // Room for two: the third agent is told to try again for as long as both wait here.
+    let (_, first) = until_vector(&mut events).await;
+    let (_, second) = until_vector(&mut events).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    while let Ok(event) = events.try_recv() {
+        assert!(!matches!(event, ServerEvent::Vector { .. }), "a third vector is in memory");
+    }
+    drop(first);
+    let (_, third) = until_vector(&mut events).await;
+    assert!(third.bytes() == links[0].2.bytes && second.bytes() == links[0].2.bytes);
 }
 
 #[tokio::test]

@@ -89,6 +89,7 @@ fn masked(coordinates: u32) -> Release {
         model: Digest::plain(b"model"),
         ready_within_ms: 1000,
         upload_within_ms: 1000,
+        keystream: chorale_wire::Keystream::default(),
     };
     let mut rng = StdRng::seed_from_u64(1);
     let (digest, derived) = (Digest::plain(b"spec"), spec.derive(4).unwrap());
@@ -107,6 +108,7 @@ fn masked(coordinates: u32) -> Release {
         spec: digest,
         coordinates: coordinates as usize,
         modulus: Modulus::new(derived.modulus_bits).unwrap(),
+        keystream: spec.keystream,
     };
     let own = self_key(session, &SecretScalar::random(&mut rng));
     let ticket = PairwiseTicket::new(binding, own, pairs).unwrap();
@@ -128,13 +130,14 @@ async fn a_release_of_the_gate_arrives_as_it_left() {
     let (sender, mut link_events) = connect(config, StdRng::seed_from_u64(1)).unwrap();
     until_linked(&mut link_events).await;
     sender.upload(Upload { header: header.clone(), release }).unwrap();
-    let (received, bytes) = until(&mut events, |event| match event {
-        ServerEvent::Vector { header, bytes, .. } => Some((header, bytes)),
+    let (received, vector) = until(&mut events, |event| match event {
+        ServerEvent::Vector { header, vector, .. } => Some((header, vector)),
         _ => None,
     })
     .await;
     assert_eq!(received, header);
-    assert_eq!((Digest::plain(&bytes), bytes.len() as u64), (digest, length));
+    assert_eq!((vector.digest(), vector.bytes().len() as u64), (digest, length));
+    assert_eq!(Digest::plain(vector.bytes()), digest);
     let uploaded = until(&mut link_events, |event| match event {
         LinkEvent::Uploaded { session } => Some(session),
         _ => None,

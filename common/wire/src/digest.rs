@@ -67,9 +67,93 @@ impl fmt::Debug for Digest {
     }
 }
 
+/// Bytes with their plain SHA-256, computed from these very bytes and nowhere else, so that who
+/// needs the digest need not compute it again.
+#[derive(PartialEq, Eq)]
+pub struct Hashed {
+    bytes: Vec<u8>,
+    digest: Digest,
+}
+
+impl Hashed {
+    /// Hashes `bytes`.
+    #[must_use]
+    pub fn of(bytes: Vec<u8>) -> Self {
+        Self { digest: Digest::plain(&bytes), bytes }
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Their plain SHA-256.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+}
+
+impl fmt::Debug for Hashed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Hashed({} bytes, {})", self.bytes.len(), self.digest.short())
+    }
+}
+
+/// Collects bytes that arrive in parts and hashes them on the way.
+pub struct Hashing {
+    bytes: Vec<u8>,
+    hash: Sha256,
+}
+
+impl Hashing {
+    /// Nothing yet, with room for `capacity` bytes.
+    #[must_use]
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self { bytes: Vec::with_capacity(capacity), hash: Sha256::new() }
+    }
+
+    /// Appends the next part.
+    pub fn push(&mut self, part: &[u8]) {
+        self.bytes.extend_from_slice(part);
+        self.hash.update(part);
+    }
+
+    /// Number of bytes so far.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether nothing has arrived yet.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// All that has arrived.
+    #[must_use]
+    pub fn finish(self) -> Hashed {
+        Hashed { digest: Digest(self.hash.finalize().into()), bytes: self.bytes }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_arrives_in_parts_is_hashed_as_a_whole() {
+        let bytes: Vec<u8> = (0..1000u32).map(|i| i as u8).collect();
+        for part in [1, 7, 64, 1000] {
+            let mut hashing = Hashing::with_capacity(10);
+            bytes.chunks(part).for_each(|part| hashing.push(part));
+            assert_eq!(hashing.len(), bytes.len());
+            assert_eq!(hashing.finish(), Hashed::of(bytes.clone()));
+        }
+        assert_eq!(Hashed::of(bytes.clone()).digest(), Digest::plain(&bytes));
+    }
 
     #[test]
     fn framing_tells_lists_apart() {

@@ -12,6 +12,7 @@ pub mod certificate;
 pub mod codec;
 pub mod digest;
 pub mod id;
+pub mod keystream;
 pub mod limits;
 pub mod membership;
 pub mod message;
@@ -20,8 +21,9 @@ pub mod slots;
 
 pub use certificate::{Electorate, ElectorateError, VerifiedAbort, VoterSignature, VotesError};
 pub use codec::{DecodeError, EncodeError};
-pub use digest::Digest;
+pub use digest::{Digest, Hashed, Hashing};
 pub use id::{AgentId, Epoch, FederationId, IdError, RoundNumber, SessionId, Slot};
+pub use keystream::Keystream;
 pub use membership::{Membership, MembershipError};
 pub use message::{ToAgent, ToCoordinator};
 pub use sign::{

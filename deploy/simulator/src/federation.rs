@@ -93,6 +93,7 @@ impl Federation {
             last_epoch,
             last_round,
             certified: Vec::new(),
+            threads: std::num::NonZeroUsize::MIN,
         }
     }
 
@@ -151,6 +152,7 @@ impl Federation {
             model,
             ready_within_ms: 8_000,
             upload_within_ms: 8_000,
+            keystream: chorale_wire::Keystream::default(),
         }
     }
 }

@@ -222,7 +222,12 @@ impl World {
                     return Ok(());
                 }
                 let agent = inner.federation.agents[index].clone();
-                let actions = inner.coordinator.upload(&agent, &header, bytes, self.now_ms);
+                let actions = inner.coordinator.upload(
+                    &agent,
+                    &header,
+                    &chorale_wire::Hashed::of(bytes),
+                    self.now_ms,
+                );
                 self.carry_out(inner, actions)
             }
             Event::Connect { index } => self.connect(inner, index),

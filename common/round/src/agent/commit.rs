@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, fmt};
 
 use chorale_secagg::{
-    MaskError, Modulus, PairwiseTicket, RoundShares, SurplusChain, TicketBinding, TicketError,
+    MaskError, MaskScheme as _, Modulus, PairwiseTicket, RoundShares, SurplusChain, TicketBinding,
+    TicketError,
     mask::{self, ModulusError},
 };
 use chorale_wire::{
@@ -19,7 +20,7 @@ use super::{
     masked::{Masked, MaskedError},
     open::{Party, RoundOpened},
 };
-use crate::context::SetError;
+use crate::{Scheme, context::SetError};
 
 /// Why COMMIT was refused. The coordinator is to blame, unless the variant says otherwise.
 #[derive(Debug, thiserror::Error)]
@@ -118,9 +119,10 @@ impl AwaitingCommit {
             spec: context.spec_digest,
             coordinates: context.coordinates(),
             modulus: Modulus::new(context.derived.modulus_bits)?,
+            keystream: context.spec.keystream,
         };
         let self_key = mask::self_key(session, secret.self_seed());
-        let ticket = PairwiseTicket::new(binding, self_key, pairs)?;
+        let ticket = Scheme::ticket(binding, (self_key, pairs))?;
         let locked = Locked { commit: digest, session, cohort: commit.cohort };
         Ok((locked, ticket))
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chorale_secagg::{Modulus, Sum, packing};
+use chorale_secagg::{MaskScheme, MaskedSum as _, Modulus, packing};
 use chorale_wire::{
     Digest, SessionId, Signed, Slot, SlotSet, ToAgent,
     message::{AbortCause, Commit, Refusal, Survivors},
@@ -18,6 +18,7 @@ use super::{
     in_round::InRound,
     stage::Stage,
 };
+use crate::Scheme;
 
 /// Masked vectors are coming in. Each is added to the sum at once and not kept: whoever arrives
 /// before the deadline is a survivor.
@@ -27,7 +28,7 @@ pub(super) struct Collecting {
     cohort: SlotSet,
     session: SessionId,
     commit: Signed<Commit>,
-    sum: Sum,
+    sum: <Scheme as MaskScheme>::Sum,
     length: u64,
     arrived: BTreeMap<Slot, Digest>,
     /// Commitments to removable noise.
@@ -63,7 +64,7 @@ impl Collecting {
         let deadline_ms = now_ms.saturating_add(u64::from(context.spec.upload_within_ms));
         Stage::Collecting(Self {
             session: context.session(&cohort),
-            sum: Sum::new(context.coordinates(), modulus),
+            sum: Scheme::sum(context.coordinates(), modulus, context.spec.keystream),
             length: packing::packed_len(context.coordinates(), modulus) as u64,
             round,
             cohort,
@@ -85,7 +86,7 @@ impl Collecting {
 
     pub(super) fn on_vector(
         &mut self,
-        received: &ReceivedContribution,
+        received: &ReceivedContribution<'_>,
     ) -> Result<(), ContributionError> {
         let slot = received.slot();
         if received.session() != self.session {
@@ -175,5 +176,5 @@ pub(super) struct MaskedSum {
     pub(super) digests: Vec<Digest>,
     /// The survivors' commitments to removable noise.
     pub(super) commitments: BTreeMap<Slot, Digest>,
-    pub(super) sum: Sum,
+    pub(super) sum: <Scheme as MaskScheme>::Sum,
 }

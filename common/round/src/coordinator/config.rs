@@ -1,5 +1,7 @@
 //! What the coordinator's machine is told once.
 
+use std::num::NonZeroUsize;
+
 use chorale_plan::CohortRule;
 use chorale_wire::{Epoch, FederationId, PublicKey, RoundNumber, SecretKey};
 
@@ -60,4 +62,7 @@ pub struct CoordinatorConfig {
     pub last_round: RoundNumber,
     /// Abort certificates of an earlier run, oldest first, for agents that missed them.
     pub certified: Vec<KeptCertificate>,
+    /// Most threads that unmasking a sum may use while it lasts: the cores of the machine. The
+    /// result does not depend on it.
+    pub threads: NonZeroUsize,
 }

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use chorale_wire::{
-    AgentId, Digest, SessionId, SignatureError, Signed, Slot, message::MaskedHeader,
+    AgentId, Digest, Hashed, SessionId, SignatureError, Signed, Slot, message::MaskedHeader,
 };
 
 use crate::roster::VerifiedRoster;
@@ -78,16 +78,15 @@ impl Receiving {
 
 /// A masked vector whose header, length and digest were verified. Only
 /// [`ReceivedContribution::parse`] makes one.
-pub struct ReceivedContribution {
+pub struct ReceivedContribution<'a> {
     agent: AgentId,
     slot: Slot,
     session: SessionId,
-    digest: Digest,
     noise: Option<Digest>,
-    bytes: Vec<u8>,
+    vector: &'a Hashed,
 }
 
-impl ReceivedContribution {
+impl<'a> ReceivedContribution<'a> {
     /// Verifies the header's signature, session, slot and length and the vector's digest.
     ///
     /// # Errors
@@ -95,7 +94,7 @@ impl ReceivedContribution {
     pub fn parse(
         agent: &AgentId,
         header: &Signed<MaskedHeader>,
-        bytes: Vec<u8>,
+        vector: &'a Hashed,
         receiving: &Receiving,
     ) -> Result<Self, ContributionError> {
         let not_in_roster = || ContributionError::NotInRoster { agent: agent.clone() };
@@ -108,21 +107,20 @@ impl ReceivedContribution {
         if header.noise.is_some() != receiving.removable {
             return Err(ContributionError::NoiseCommitment);
         }
-        for given in [header.length, bytes.len() as u64] {
+        for given in [header.length, vector.bytes().len() as u64] {
             if given != receiving.length {
                 return Err(ContributionError::Length { given, expected: receiving.length });
             }
         }
-        if Digest::plain(&bytes) != header.digest {
+        if vector.digest() != header.digest {
             return Err(ContributionError::Digest);
         }
         Ok(Self {
             agent: agent.clone(),
             slot,
             session: header.session,
-            digest: header.digest,
             noise: header.noise,
-            bytes,
+            vector,
         })
     }
 
@@ -141,7 +139,7 @@ impl ReceivedContribution {
     /// Plain SHA-256 of the packed vector.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        self.digest
+        self.vector.digest()
     }
 
     pub(super) fn noise(&self) -> Option<Digest> {
@@ -153,12 +151,12 @@ impl ReceivedContribution {
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
-        &self.bytes
+        self.vector.bytes()
     }
 }
 
-impl fmt::Debug for ReceivedContribution {
+impl fmt::Debug for ReceivedContribution<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ReceivedContribution({} {} bytes)", self.agent, self.bytes.len())
+        write!(f, "ReceivedContribution({} {} bytes)", self.agent, self.bytes().len())
     }
 }

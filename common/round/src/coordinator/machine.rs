@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use chorale_plan::RoundSpec;
 use chorale_wire::{
-    AgentId, Digest, RoundNumber, Signed, ToAgent, ToCoordinator,
+    AgentId, Digest, Hashed, RoundNumber, Signed, ToAgent, ToCoordinator,
     limits::ROUNDS_PER_EPOCH_MAX,
     message::{AbortCause, Hello, MaskedHeader, Reason, Roster, Vote},
 };
@@ -82,7 +82,7 @@ impl Machine {
     }
 
     /// A masked vector that was checked.
-    pub fn vector(&mut self, received: &ReceivedContribution, now_ms: u64) -> Vec<Action> {
+    pub fn vector(&mut self, received: &ReceivedContribution<'_>, now_ms: u64) -> Vec<Action> {
         // A deadline that has passed is honoured even if nobody ticked: late vectors are refused.
         self.step(now_ms);
         let taken = match &mut self.stage {
@@ -101,11 +101,11 @@ impl Machine {
         &mut self,
         agent: &AgentId,
         header: &Signed<MaskedHeader>,
-        bytes: Vec<u8>,
+        vector: &Hashed,
         now_ms: u64,
     ) -> Vec<Action> {
         let parsed = match self.receiving() {
-            Some(receiving) => ReceivedContribution::parse(agent, header, bytes, &receiving),
+            Some(receiving) => ReceivedContribution::parse(agent, header, vector, &receiving),
             None => Err(ContributionError::Late),
         };
         match parsed {

@@ -1,6 +1,6 @@
 //! REVEAL: the survivors give up one share of one secret of each neighbour in the cohort.
 
-use std::{collections::BTreeMap, num::NonZeroUsize};
+use std::collections::BTreeMap;
 
 use chorale_secagg::Share;
 use chorale_wire::{
@@ -136,8 +136,9 @@ impl Revealing {
     pub(super) fn close(self, desk: &mut Desk) -> Stage {
         let Self { round, masked, certificate, reveals, surplus, .. } = self;
         let MaskedSum { session, cohort, survivors, digests, sum, .. } = masked;
-        let unmasked = unmask(&round.context, session, &cohort, &survivors, &reveals, sum)
-            .and_then(|unmasked| surplus.remove(unmasked, NonZeroUsize::MIN));
+        let threads = desk.config.threads;
+        let unmasked = unmask(&round.context, session, &cohort, &survivors, &reveals, sum, threads)
+            .and_then(|unmasked| surplus.remove(unmasked, threads));
         let name = |slot: Slot| {
             let entry = round.context.roster.entry(slot);
             entry.map(|entry| entry.agent.clone())

@@ -1,12 +1,15 @@
 //! From shares to the sum: each secret is reconstructed, checked against the advert that
 //! committed to it, and its masks are taken off. Wrong shares are found and left out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroUsize,
+};
 
 use chorale_secagg::{
-    PairwiseSecret, SecretScalar, Share, Sum, SumError,
+    MaskedSum as _, PairwiseOpening, PairwiseSecret, SecretScalar, Share, Sum, SumError,
     keys::{check_pairwise, check_self},
-    shamir,
+    shamir, spread,
 };
 use chorale_wire::{SessionId, Slot, SlotSet, message::RoundPublicKeys};
 
@@ -36,17 +39,11 @@ pub(super) enum UnmaskError {
          or too many holders altered theirs"
     )]
     Inconsistent { subject: Slot },
-    /// A key in the roster is unusable: the check of the adverts failed to see it.
-    #[error("the pairwise masks of slot {subject} cannot be derived")]
-    Keys {
-        subject: Slot,
-        #[source]
-        source: chorale_secagg::MaskError,
-    },
     /// The surplus noise cannot be drawn again: the spec was derived with another sampler's range.
     #[error("the surplus noise cannot be drawn again")]
     Surplus(#[source] chorale_dp::SamplerError),
-    /// The masks taken off are not those of the vectors added.
+    /// The secrets are not those of the vectors added, or a key in the roster is unusable and the
+    /// check of the adverts failed to see it.
     #[error("the sum cannot be read")]
     Sum(#[source] SumError),
 }
@@ -54,20 +51,22 @@ pub(super) enum UnmaskError {
 impl UnmaskError {
     pub(super) fn blamed(&self) -> Option<Slot> {
         match self {
-            Self::Inconsistent { subject } | Self::Keys { subject, .. } => Some(*subject),
-            Self::TooFew { .. } | Self::Sum(_) | Self::Surplus(_) => None,
+            Self::Inconsistent { subject } => Some(*subject),
+            Self::Sum(SumError::Keys { dropped, .. }) => Some(*dropped),
+            Self::TooFew { .. } | Self::Surplus(_) | Self::Sum(SumError::SelfMasks { .. }) => None,
         }
     }
 }
 
-/// Takes all masks off `sum`.
+/// Takes all masks off `sum`, on up to `threads` threads.
 pub(super) fn unmask(
     context: &Context,
     session: SessionId,
     cohort: &SlotSet,
     survivors: &SlotSet,
     reveals: &BTreeMap<Slot, BTreeMap<Slot, Share>>,
-    mut sum: Sum,
+    sum: Sum,
+    threads: NonZeroUsize,
 ) -> Result<Unmasked, UnmaskError> {
     let mut solver = Solver {
         context,
@@ -80,20 +79,55 @@ pub(super) fn unmask(
         let entry = context.roster.entry(slot);
         entry.and_then(|entry| entry.rounds.get(context.key_index()))
     };
-    for subject in cohort.iter() {
-        let keys = public(subject).ok_or(UnmaskError::Inconsistent { subject })?;
-        if survivors.contains(subject) {
-            let seed = solver.solve(subject, |scalar| check_self(scalar, keys).is_ok())?;
-            sum.subtract_self(session, &seed);
-        } else {
-            let secret = solver.pairwise(subject, keys)?;
-            let joined = context.neighbours_in(subject, survivors);
-            let joined = joined.filter_map(|slot| Some((slot, public(slot)?.pairwise)));
-            sum.cancel_dropped(session, &secret, subject, joined)
-                .map_err(|source| UnmaskError::Keys { subject, source })?;
+    let subjects = cohort.iter().map(|slot| {
+        let keys = public(slot).ok_or(UnmaskError::Inconsistent { subject: slot })?;
+        Ok(Subject { slot, keys, survived: survivors.contains(slot) })
+    });
+    let subjects: Vec<Subject<'_>> = subjects.collect::<Result<_, _>>()?;
+    // Nearly always every share fits: that is tried for all of them at once.
+    let secrets = spread(threads, &subjects, |subject| solver.first(subject));
+    let mut opening = PairwiseOpening::new(session);
+    for (subject, secret) in subjects.iter().zip(secrets) {
+        let secret = match secret {
+            Some(secret) => secret,
+            None => solver.solve(subject)?,
+        };
+        match secret {
+            Secret::SelfSeed(seed) => opening.survived(seed),
+            Secret::Pairwise(secret) => {
+                let joined = context.neighbours_in(subject.slot, survivors);
+                let joined = joined.filter_map(|slot| Some((slot, public(slot)?.pairwise)));
+                opening.dropped_out(subject.slot, secret, joined);
+            }
         }
     }
-    Ok(Unmasked { totals: sum.finish().map_err(UnmaskError::Sum)?, mismatches: solver.mismatches })
+    let totals = sum.open(&opening, threads).map_err(UnmaskError::Sum)?;
+    Ok(Unmasked { totals, mismatches: solver.mismatches })
+}
+
+/// A cohort member, one of whose secrets is recovered.
+struct Subject<'a> {
+    slot: Slot,
+    keys: &'a RoundPublicKeys,
+    survived: bool,
+}
+
+/// The secret that its fate opens.
+enum Secret {
+    SelfSeed(SecretScalar),
+    Pairwise(PairwiseSecret),
+}
+
+impl Subject<'_> {
+    /// The secret in `scalar`, if it is what the subject committed to.
+    fn accept(&self, scalar: SecretScalar) -> Option<Secret> {
+        if self.survived {
+            check_self(&scalar, self.keys).ok()?;
+            Some(Secret::SelfSeed(scalar))
+        } else {
+            check_pairwise(&scalar, self.keys).ok().map(Secret::Pairwise)
+        }
+    }
 }
 
 struct Solver<'a> {
@@ -106,57 +140,62 @@ struct Solver<'a> {
 }
 
 impl Solver<'_> {
-    fn pairwise(
-        &mut self,
-        subject: Slot,
-        keys: &RoundPublicKeys,
-    ) -> Result<PairwiseSecret, UnmaskError> {
-        let seed = self.solve(subject, |scalar| check_pairwise(scalar, keys).is_ok())?;
-        check_pairwise(&seed, keys).map_err(|_| UnmaskError::Inconsistent { subject })
-    }
-
-    /// The secret of `subject` that `fits` what it committed to.
-    fn solve(
-        &mut self,
-        subject: Slot,
-        fits: impl Fn(&SecretScalar) -> bool,
-    ) -> Result<SecretScalar, UnmaskError> {
+    /// The shares of the subject's secret that its neighbours revealed; those of suspects last.
+    fn shares(&self, subject: &Subject<'_>) -> Vec<(Slot, Share)> {
         // Only its neighbours hold shares of an agent's secrets.
-        let holders = self.context.graph.neighbours(subject).into_iter();
+        let holders = self.context.graph.neighbours(subject.slot).into_iter();
         let mut shares: Vec<(Slot, Share)> = holders
-            .filter_map(|holder| Some((holder, self.reveals.get(&holder)?.get(&subject)?.clone())))
+            .filter_map(|holder| {
+                Some((holder, self.reveals.get(&holder)?.get(&subject.slot)?.clone()))
+            })
             .collect();
         shares.sort_by_key(|(holder, _)| (self.suspects.contains(holder), *holder));
+        shares
+    }
+
+    /// The secret behind the shares at these places, if they give the one committed to.
+    fn attempt(
+        &self,
+        subject: &Subject<'_>,
+        shares: &[(Slot, Share)],
+        picks: impl IntoIterator<Item = usize>,
+    ) -> Option<Secret> {
+        let picked: Vec<(u64, Share)> = picks
+            .into_iter()
+            .filter_map(|pick| shares.get(pick))
+            .map(|(holder, share)| (holder.share_point(), share.clone()))
+            .collect();
+        subject.accept(shamir::reconstruct(&picked, self.threshold).ok()?)
+    }
+
+    /// The secret behind the first shares, if they are right.
+    fn first(&self, subject: &Subject<'_>) -> Option<Secret> {
+        self.attempt(subject, &self.shares(subject), 0..self.threshold)
+    }
+
+    /// The secret of a subject of which some shares may be wrong.
+    fn solve(&mut self, subject: &Subject<'_>) -> Result<Secret, UnmaskError> {
+        let shares = self.shares(subject);
+        let slot = subject.slot;
         if shares.len() < self.threshold {
-            return Err(UnmaskError::TooFew {
-                subject,
-                given: shares.len(),
-                needed: self.threshold,
-            });
+            let (given, needed) = (shares.len(), self.threshold);
+            return Err(UnmaskError::TooFew { subject: slot, given, needed });
         }
-        let attempt = |picks: &[usize]| {
-            let picked: Vec<(u64, Share)> = picks
-                .iter()
-                .filter_map(|pick| shares.get(*pick))
-                .map(|(holder, share)| (holder.share_point(), share.clone()))
-                .collect();
-            let scalar = shamir::reconstruct(&picked, self.threshold).ok()?;
-            fits(&scalar).then_some(scalar)
-        };
+        let attempt = |picks: &[usize]| self.attempt(subject, &shares, picks.iter().copied());
         let first: Vec<usize> = (0..self.threshold).collect();
-        if let Some(scalar) = attempt(&first) {
-            return Ok(scalar);
+        if let Some(secret) = attempt(&first) {
+            return Ok(secret);
         }
-        if let Some((scalar, wrong)) = self.decode(&shares, &fits) {
-            self.suspect(subject, wrong);
-            return Ok(scalar);
+        if let Some((secret, wrong)) = self.decode(subject, &shares) {
+            self.suspect(slot, wrong);
+            return Ok(secret);
         }
         let mut candidates = windows(shares.len(), self.threshold)
             .chain(Combinations::new(shares.len(), self.threshold))
             .take(SETS_TRIED_MAX);
         let found = candidates.find_map(|picks| Some((attempt(&picks)?, picks)));
-        let Some((scalar, good)) = found else {
-            return Err(UnmaskError::Inconsistent { subject });
+        let Some((secret, good)) = found else {
+            return Err(UnmaskError::Inconsistent { subject: slot });
         };
         let mut bad = Vec::new();
         for pick in (0..shares.len()).filter(|pick| !good.contains(pick)) {
@@ -166,21 +205,21 @@ impl Solver<'_> {
                 bad.push(shares[pick].0);
             }
         }
-        self.suspect(subject, bad);
-        Ok(scalar)
+        self.suspect(slot, bad);
+        Ok(secret)
     }
 
-    /// The secret that most shares agree on, if it `fits`, and the holders of the wrong ones.
+    /// The secret that most shares agree on, if it is right, and the holders of the wrong ones.
     fn decode(
         &self,
+        subject: &Subject<'_>,
         shares: &[(Slot, Share)],
-        fits: impl Fn(&SecretScalar) -> bool,
-    ) -> Option<(SecretScalar, Vec<Slot>)> {
+    ) -> Option<(Secret, Vec<Slot>)> {
         let points: Vec<(u64, Share)> =
             shares.iter().map(|(holder, share)| (holder.share_point(), share.clone())).collect();
         let decoded = shamir::decode(&points, self.threshold).ok()??;
         let wrong = decoded.wrong.iter().map(|place| shares[*place].0).collect();
-        fits(&decoded.secret).then_some((decoded.secret, wrong))
+        Some((subject.accept(decoded.secret)?, wrong))
     }
 
     fn suspect(&mut self, subject: Slot, holders: Vec<Slot>) {

@@ -107,6 +107,7 @@ pub fn spec(agents: usize, epoch: Epoch, round: u64, key_index: u16) -> RoundSpe
         model: Digest::plain(&round.to_be_bytes()),
         ready_within_ms: 5_000,
         upload_within_ms: 7_000,
+        keystream: chorale_wire::Keystream::default(),
     }
 }
 
@@ -222,6 +223,7 @@ impl World {
             last_epoch: Epoch(0),
             last_round: RoundNumber(0),
             certified: Vec::new(),
+            threads: std::num::NonZeroUsize::MIN.saturating_add(1),
         });
         let nodes = (0..size)
             .map(|index| Node {
@@ -366,8 +368,12 @@ impl World {
                 self.held_uploads.push((index, header, bytes));
             }
             Event::Upload(index, header, bytes) => {
-                let actions =
-                    self.coordinator.upload(&agent_id(index), &header, bytes, self.now_ms);
+                let actions = self.coordinator.upload(
+                    &agent_id(index),
+                    &header,
+                    &chorale_wire::Hashed::of(bytes),
+                    self.now_ms,
+                );
                 self.act(actions);
                 self.nodes[index].sent += 1;
                 self.maybe_break(index, true);

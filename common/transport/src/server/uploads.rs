@@ -2,17 +2,18 @@
 
 use std::{
     collections::HashMap,
+    fmt,
     future::Future,
+    ops::Deref,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use chorale_wire::{
-    AgentId, Digest, SessionId, Signed, codec,
+    AgentId, Digest, Hashed, Hashing, SessionId, Signed, codec,
     message::{MaskedHeader, Reason},
 };
 use quinn::{Connection, RecvStream, SendStream};
-use sha2::{Digest as _, Sha256};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
@@ -56,10 +57,30 @@ struct Partial {
     /// Digest of the header: the same header, the same bytes.
     key: Digest,
     header: MaskedHeader,
-    bytes: Vec<u8>,
-    hash: Sha256,
+    received: Hashing,
     touched: Instant,
+    memory: OwnedSemaphorePermit,
+}
+
+/// A vector that arrived whole. It counts against the memory for uploads until it is dropped, so
+/// that the vectors that wait to be added are bounded together with those on their way.
+pub struct ArrivedVector {
+    vector: Hashed,
     _memory: OwnedSemaphorePermit,
+}
+
+impl Deref for ArrivedVector {
+    type Target = Hashed;
+
+    fn deref(&self) -> &Hashed {
+        &self.vector
+    }
+}
+
+impl fmt::Debug for ArrivedVector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.vector.fmt(f)
+    }
 }
 
 /// A vector is not taken.
@@ -156,7 +177,7 @@ impl UploadStore {
             && partial.key == key
         {
             partial.touched = Instant::now();
-            return Ok(partial.bytes.len() as u64);
+            return Ok(partial.received.len() as u64);
         }
         *slot = Slot::Empty;
         let units = u32::try_from(length.div_ceil(MEMORY_UNIT_BYTES)).unwrap_or(u32::MAX);
@@ -167,10 +188,9 @@ impl UploadStore {
         *slot = Slot::Partial(Box::new(Partial {
             key,
             header: header.clone(),
-            bytes: Vec::with_capacity(length),
-            hash: Sha256::new(),
+            received: Hashing::with_capacity(length),
             touched: Instant::now(),
-            _memory: memory,
+            memory,
         }));
         Ok(0)
     }
@@ -273,19 +293,18 @@ async fn receive_bytes(
             return Ok(Err(Refusal::final_("the session ended while its vector was on the way")));
         };
         let Some(chunk) = chunk else {
-            if partial.bytes.len() as u64 == length {
+            if partial.received.len() as u64 == length {
                 return Ok(Ok(()));
             }
             return Err(ConnectionFault::Lost { detail: "the vector ended early".into() });
         };
-        if (partial.bytes.len() + chunk.bytes.len()) as u64 > length {
+        if (partial.received.len() + chunk.bytes.len()) as u64 > length {
             *slot = Slot::Empty;
             return Err(ConnectionFault::protocol(format!(
                 "more than the {length} bytes that the header announced"
             )));
         }
-        partial.bytes.extend_from_slice(&chunk.bytes);
-        partial.hash.update(&chunk.bytes);
+        partial.received.push(&chunk.bytes);
         partial.touched = Instant::now();
     }
 }
@@ -309,12 +328,14 @@ async fn deliver(
     let Slot::Partial(whole) = std::mem::replace(&mut *slot, Slot::Delivered(key)) else {
         return Err(Refusal::final_("no such upload"));
     };
-    let digest = Digest::from_bytes(whole.hash.finalize().into());
-    if digest != whole.header.digest {
+    let Partial { header: expected, received, memory, .. } = *whole;
+    let vector = received.finish();
+    if vector.digest() != expected.digest {
         *slot = Slot::Empty;
         return Err(Refusal::final_("the vector's SHA-256 is not the one in its signed header"));
     }
-    place.send(ServerEvent::Vector { agent: agent.clone(), header, bytes: whole.bytes });
+    let vector = ArrivedVector { vector, _memory: memory };
+    place.send(ServerEvent::Vector { agent: agent.clone(), header, vector });
     Ok(())
 }
 
@@ -361,7 +382,7 @@ mod tests {
         assert!(store.begin(&two, key("2"), &first).is_err_and(|refusal| refusal.retry));
         // The same header resumes; it takes no memory twice.
         if let Slot::Partial(partial) = &mut *lock(&one) {
-            partial.bytes.extend_from_slice(&[0; 10]);
+            partial.received.push(&[0; 10]);
         }
         assert_eq!(store.begin(&one, key("1"), &first).ok(), Some(10));
         // A new session frees what was kept for the old one.
