@@ -4,7 +4,9 @@
 
 mod support;
 
-use std::{cell::RefCell, collections::BTreeSet, error::Error, rc::Rc, sync::LazyLock};
+use std::{
+    cell::RefCell, collections::BTreeSet, error::Error, num::NonZeroUsize, rc::Rc, sync::LazyLock,
+};
 
 use chorale_plan::{CohortRule, SPARSE_EPOCHS_MAX};
 use chorale_round::{
@@ -676,6 +678,7 @@ fn an_epoch_that_cannot_be_is_refused_when_it_is_opened() {
             last_epoch: Epoch(0),
             last_round: RoundNumber(0),
             certified: Vec::new(),
+            threads: NonZeroUsize::MIN,
         });
         machine.open_epoch((0..agents).map(agent_id).collect(), rounds, START_MS)
     };
