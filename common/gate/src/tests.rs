@@ -370,7 +370,7 @@ fn weights_leaking_beside_the_vector() {
         let fields = [
             session.session.as_bytes().as_slice(),
             &[0, 251],
-            &(length as u16).to_le_bytes(),
+            &(length as u16).to_be_bytes(),
             digest.as_bytes(),
             &[0],
         ];

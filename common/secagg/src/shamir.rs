@@ -258,7 +258,7 @@ mod tests {
     use proptest::prelude::*;
     use rand_chacha::{
         ChaCha20Rng,
-        rand_core::{Rng as _, SeedableRng as _},
+        rand_core::SeedableRng as _,
     };
 
     use super::*;
