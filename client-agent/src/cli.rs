@@ -4,6 +4,7 @@
 mod data;
 mod federation;
 mod init;
+mod journal;
 mod person;
 mod policy;
 
@@ -55,6 +56,9 @@ enum Command {
     Enrol(federation::EnrolOptions),
     /// Take part in the federation's rounds, under this store's own policy and budget.
     Run(federation::RunOptions),
+    /// What this agent gave to the federation, and whether its record of it was restored.
+    #[command(subcommand)]
+    Journal(JournalCommand),
     /// Customers' profiles.
     #[command(subcommand)]
     Profiles(ProfilesCommand),
@@ -82,6 +86,14 @@ enum PolicyCommand {
     /// Verify this agent's policy as `run` does, and say in words what it allows.
     #[command(visible_alias = "show")]
     Check(policy::CheckOptions),
+}
+
+#[derive(Debug, Subcommand)]
+enum JournalCommand {
+    /// What is spent of the budget, and what was restored.
+    Show(journal::ShowOptions),
+    /// Let the agent go on after its journal was found to be an old one.
+    Acknowledge,
 }
 
 #[derive(Debug, Subcommand)]
@@ -138,6 +150,8 @@ fn execute(arguments: Arguments, out: &mut dyn Write) -> Result<Done, Failure> {
         Command::Policy(PolicyCommand::Check(options)) => policy::check(config, &options, out),
         Command::Enrol(options) => federation::enrol(&options, out),
         Command::Run(options) => federation::run(config, &options, out),
+        Command::Journal(JournalCommand::Show(options)) => journal::show(config, &options, out),
+        Command::Journal(JournalCommand::Acknowledge) => journal::acknowledge(config, out),
         Command::Profiles(ProfilesCommand::Show(options)) => person::show(config, &options, out),
         Command::Profiles(ProfilesCommand::Refresh) => person::refresh(config, out),
         Command::Recommend(options) => person::recommend(config, &options, out),

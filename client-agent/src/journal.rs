@@ -10,7 +10,14 @@ use std::path::{Path, PathBuf};
 
 use chorale_dp::Rho;
 use chorale_gate::{Charge, Journal, JournalRefusal, JournalState, Record, Settlement};
-use chorale_wire::{FederationId, RoundNumber, VerifiedAbort, codec};
+use chorale_round::{
+    WitnessBook,
+    agent::{Behind, Fact, Memory},
+};
+use chorale_wire::{
+    Epoch, FederationId, RoundNumber, VerifiedAbort, codec, limits::AGENTS_MAX,
+    message::StatedRound,
+};
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 
 use crate::{error::Explain, keys::create_private_dir};
@@ -85,8 +92,11 @@ pub enum JournalError {
 
 const RECORDS: TableDefinition<'static, u64, &'static [u8]> = TableDefinition::new("records");
 
-/// Longest record in bytes: digests and one long fraction.
-const RECORD_BYTES_MAX: usize = 64 << 10;
+/// Longest record in bytes: the names of the largest roster.
+const RECORD_BYTES_MAX: usize = 1024 + 66 * AGENTS_MAX;
+
+/// Most rounds that are restored by one record.
+const RESTORED_ROUNDS_MAX: usize = 512;
 
 impl RedbJournal {
     /// Opens the journal in `dir`, makes it where there is none, and replays it. `cap` holds for
@@ -132,6 +142,79 @@ impl RedbJournal {
     ) -> Result<Option<RoundNumber>, JournalError> {
         self.check_whole()?;
         Ok(self.state.last_round(federation))
+    }
+
+    /// The highest epoch ever voted in; no other roster is signed for it or for one below.
+    ///
+    /// # Errors
+    /// [`JournalError::Broken`] after a failed write.
+    pub fn last_epoch(&self, federation: &FederationId) -> Result<Option<Epoch>, JournalError> {
+        self.check_whole()?;
+        Ok(self.state.last_epoch(federation))
+    }
+
+    /// What the round machine starts with: the highest numbers, and what was seen of others.
+    ///
+    /// # Errors
+    /// [`JournalError::Broken`] after a failed write.
+    pub fn memory(&self, federation: &FederationId) -> Result<Memory, JournalError> {
+        let (epoch, round) = (self.last_epoch(federation)?, self.last_round(federation)?);
+        let mut book = WitnessBook::new();
+        for (epoch, agents) in self.state.rosters(federation) {
+            book.vote(epoch, agents.iter().cloned());
+            for (round, cohort) in self.state.cohorts(federation, epoch) {
+                book.see(epoch, round, cohort.clone());
+            }
+        }
+        Ok(Memory::new(epoch, round).with_book(book))
+    }
+
+    /// Stores what must be on the disk before the round machine's next action is carried out.
+    ///
+    /// # Errors
+    /// [`JournalError`]: that action must not be carried out.
+    pub fn remember(&mut self, federation: &FederationId, fact: Fact) -> Result<(), JournalError> {
+        let federation = federation.clone();
+        self.append(&match fact {
+            Fact::RosterVoted { epoch, agents } => {
+                Record::RosterVoted { federation, epoch, agents }
+            }
+            Fact::CohortSeen { epoch, round, cohort } => {
+                Record::CohortSeen { federation, epoch, round, cohort }
+            }
+        })
+    }
+
+    /// Charges what this journal had lost, as other agents stated it. No round is charged from
+    /// now on until [`Self::acknowledge`].
+    ///
+    /// # Errors
+    /// [`JournalError`]; what is stored of it by then stands, and the next epoch's votes say the
+    /// rest.
+    pub fn restore(
+        &mut self,
+        federation: &FederationId,
+        behind: &Behind,
+    ) -> Result<(), JournalError> {
+        let witnesses = behind.witnesses.clone();
+        let record = |rounds: &[StatedRound]| Record::Restored {
+            federation: federation.clone(),
+            rounds: rounds.to_vec(),
+            witnesses: witnesses.clone(),
+        };
+        if behind.rounds.is_empty() {
+            return self.append(&record(&[]));
+        }
+        behind.rounds.chunks(RESTORED_ROUNDS_MAX).try_for_each(|part| self.append(&record(part)))
+    }
+
+    /// The agent's administrator knows that this journal was an old one and lets the agent go on,
+    /// with the budget as the others stated it.
+    ///
+    /// # Errors
+    /// [`JournalError::Refused`] when there is nothing to acknowledge.
+    pub fn acknowledge(&mut self, federation: &FederationId) -> Result<(), JournalError> {
+        self.append(&Record::Acknowledged { federation: federation.clone() })
     }
 
     fn append(&mut self, record: &Record) -> Result<(), JournalError> {
@@ -220,6 +303,10 @@ impl Explain for JournalError {
                  larger epsilon_max"
                     .into()
             }
+            Self::Refused(JournalRefusal::Unacknowledged { .. }) => ACKNOWLEDGE.into(),
+            Self::Refused(JournalRefusal::NothingRestored { .. }) => {
+                "nothing: no other agent ever saw more than this journal holds".into()
+            }
             Self::Refused(_) => {
                 "nothing at this store; the coordinator asked what it may not".into()
             }
@@ -235,6 +322,10 @@ impl Explain for JournalError {
         }
     }
 }
+
+/// What to do about a journal that was an old one.
+pub(crate) const ACKNOWLEDGE: &str = "find out why the data folder is an old one, read the events and the erasures since then \
+     again, then stop the agent, run `client-agent journal acknowledge` and start it again";
 
 /// All records in order, without a gap.
 fn read(database: &Database, path: &Path) -> Result<Vec<Record>, JournalError> {
@@ -267,7 +358,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use chorale_dp::Rational;
     use chorale_wire::{
-        Digest, Electorate, Epoch, SecretKey, SessionId, Signed, Slot, SlotSet, VoterSignature,
+        AgentId, Digest, Electorate, SecretKey, SessionId, Signed, Slot, SlotSet, VoterSignature,
         message::{AbortCertificate, SurvivorVote, Vote},
     };
 
@@ -373,6 +464,117 @@ mod tests {
         // A refusal breaks nothing.
         journal.charge(&charge(3, 3)).unwrap();
         assert_eq!(journal.spent(&federation()).unwrap(), rho(5));
+    }
+
+    fn stated(round: u64, tenths: u64) -> StatedRound {
+        let charge = charge(round, tenths);
+        StatedRound {
+            round: charge.round,
+            question: chorale_plan::question(&charge.plan, &charge.model, charge.window),
+            cost: Some(chorale_plan::cost_units(&rho(tenths))),
+        }
+    }
+
+    fn agents() -> Vec<AgentId> {
+        ["store-1", "store-2"].map(|name| AgentId::new(name).unwrap()).to_vec()
+    }
+
+    fn refusal<T: std::fmt::Debug>(result: Result<T, JournalError>) -> JournalRefusal {
+        match result {
+            Err(JournalError::Refused(refusal)) => refusal,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The file is copied away, two rounds are answered, and the copy is put back.
+    #[test]
+    fn a_restored_backup_is_repaired_from_what_others_saw() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, backup) = (dir.path().join("journal.redb"), dir.path().join("backup"));
+        let open = || RedbJournal::open(dir.path(), rho(9)).unwrap();
+        let mut journal = open();
+        journal.charge(&charge(1, 1)).unwrap();
+        drop(journal);
+        std::fs::copy(&path, &backup).unwrap();
+        let mut journal = open();
+        for round in [2, 3] {
+            journal.charge(&charge(round, 3)).unwrap();
+            journal.settle(&federation(), RoundNumber(round), released(round)).unwrap();
+        }
+        let spent = journal.spent(&federation()).unwrap();
+        drop(journal);
+        std::fs::copy(&backup, &path).unwrap();
+
+        let mut journal = open();
+        assert_eq!(journal.last_round(&federation()).unwrap(), Some(RoundNumber(1)));
+        let behind = Behind {
+            epoch: Epoch(2),
+            rounds: vec![stated(2, 3), stated(3, 3)],
+            more: false,
+            witnesses: agents(),
+        };
+        journal.restore(&federation(), &behind).unwrap();
+        // Also over another restart: no round is charged until somebody has looked.
+        for _ in 0..2 {
+            drop(journal);
+            journal = open();
+            assert!(journal.spent(&federation()).unwrap() >= spent);
+            let refused = refusal(journal.charge(&charge(4, 0)));
+            assert!(matches!(refused, JournalRefusal::Unacknowledged { witnesses: 2, .. }));
+        }
+        journal.acknowledge(&federation()).unwrap();
+        let again = Charge { round: RoundNumber(4), ..charge(3, 0) };
+        assert!(matches!(refusal(journal.charge(&again)), JournalRefusal::Repeated { .. }));
+        assert!(matches!(refusal(journal.charge(&charge(3, 0))), JournalRefusal::Stale { .. }));
+        assert!(matches!(refusal(journal.charge(&charge(4, 3))), JournalRefusal::OverCap { .. }));
+        journal.charge(&charge(4, 1)).unwrap();
+        assert!(matches!(
+            refusal(journal.acknowledge(&federation())),
+            JournalRefusal::NothingRestored { .. }
+        ));
+    }
+
+    #[test]
+    fn many_restored_rounds_take_several_records() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = RedbJournal::open(dir.path(), rho(9)).unwrap();
+        let rounds = (1..=RESTORED_ROUNDS_MAX as u64 + 1).map(|round| stated(round, 0)).collect();
+        let behind = Behind { epoch: Epoch(2), rounds, more: true, witnesses: agents() };
+        journal.restore(&federation(), &behind).unwrap();
+        assert_eq!(journal.length, 2);
+        // Where nothing fits into the votes, the journal still says that it is an old one.
+        let nothing = Behind { rounds: Vec::new(), ..behind };
+        journal.restore(&federation(), &nothing).unwrap();
+        assert_eq!(journal.state.restoration(&federation()).unwrap().rounds.len(), 513);
+    }
+
+    #[test]
+    fn epochs_and_cohorts_survive_and_an_epoch_is_voted_in_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = RedbJournal::open(dir.path(), rho(9)).unwrap();
+        let vote = Fact::RosterVoted { epoch: Epoch(7), agents: agents() };
+        let cohort = SlotSet::from_slots(2, [Slot(0), Slot(1)]);
+        let seen = Fact::CohortSeen { epoch: Epoch(7), round: stated(3, 1), cohort };
+        journal.remember(&federation(), vote.clone()).unwrap();
+        journal.remember(&federation(), seen.clone()).unwrap();
+        drop(journal);
+        let mut journal = RedbJournal::open(dir.path(), rho(9)).unwrap();
+        assert_eq!(journal.last_epoch(&federation()).unwrap(), Some(Epoch(7)));
+        assert_eq!(journal.memory(&federation()).unwrap().book().len(), 1);
+        let again = refusal(journal.remember(&federation(), vote));
+        assert!(matches!(again, JournalRefusal::EpochVoted { last: Epoch(7), .. }));
+        let other = FederationId::new("other").unwrap();
+        let unknown = refusal(journal.remember(&other, seen));
+        assert!(matches!(unknown, JournalRefusal::UnknownRoster { .. }));
+    }
+
+    #[test]
+    fn the_largest_roster_fits_a_record() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = RedbJournal::open(dir.path(), rho(9)).unwrap();
+        let name = |number| AgentId::new(format!("{number:064}")).unwrap();
+        let agents = (0..AGENTS_MAX).map(name).collect();
+        journal.remember(&federation(), Fact::RosterVoted { epoch: Epoch(1), agents }).unwrap();
     }
 
     #[test]

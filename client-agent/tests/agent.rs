@@ -8,7 +8,11 @@ use std::{
     process::{Command, Output},
 };
 
-use chorale_client_agent::{Config, Store, keys::Key, pseudonym::Pseudonymiser};
+use chorale_client_agent::{
+    Config, RedbJournal, Store, StorePolicy, keys::Key, pseudonym::Pseudonymiser,
+};
+use chorale_round::agent::Behind;
+use chorale_wire::{AgentId, Digest, Epoch, RoundNumber, message::StatedRound};
 use serde_json::Value;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_client-agent");
@@ -338,6 +342,38 @@ fn an_administrator_signs_a_policy() {
     }
     let said = shop.refused(&["enrol", "invitation.toml", "--administrator", "nobody.pub"]);
     assert!(said.contains("invitation"), "{said}");
+}
+
+/// What other agents stated is shown, refuses rounds, and is acknowledged once.
+#[test]
+fn a_restored_backup_is_shown_and_acknowledged() {
+    let shop = Shop::new(&receipts());
+    let fresh = shop.json(&["journal", "show", "--json"]);
+    assert_eq!((&fresh["restored_rounds"], &fresh["rho_spent"]), (&Value::Null, &0.0.into()));
+    assert!(shop.refused(&["journal", "acknowledge"]).contains("nothing to acknowledge"));
+
+    let config = Config::load(&shop.path("agent.toml")).unwrap();
+    let cap = StorePolicy::read(&config.policy).unwrap().0.cap().clone();
+    let mut journal = RedbJournal::open(&config.data_dir, cap).unwrap();
+    let question = Digest::plain(b"question");
+    let rounds = vec![StatedRound { round: RoundNumber(7), question, cost: Some(1 << 60) }];
+    let witnesses = vec![AgentId::new("store-9").unwrap()];
+    let behind = Behind { epoch: Epoch(2), rounds, more: false, witnesses };
+    journal.restore(&config.federation, &behind).unwrap();
+    // The journal belongs to one process at a time.
+    assert!(shop.refused(&["journal", "show"]).contains("another agent is running"));
+    drop(journal);
+
+    let shown = shop.json(&["journal", "show", "--json"]);
+    assert_eq!(shown["restored_rounds"], serde_json::json!([7]));
+    assert_eq!(shown["restored_by"], serde_json::json!(["store-9"]));
+    assert_eq!((&shown["last_round"], &shown["rho_spent"]), (&7.into(), &0.0625.into()));
+    let said = text(&shop.run(&["journal", "show"]).stdout);
+    assert!(said.contains("a restored backup?") && said.contains("journal acknowledge"), "{said}");
+    let done = shop.run(&["journal", "acknowledge"]);
+    assert!(done.status.success() && text(&done.stdout).contains("store-9"));
+    assert_eq!(shop.json(&["journal", "show", "--json"])["restored_rounds"], Value::Null);
+    assert!(shop.refused(&["journal", "acknowledge"]).contains("nothing to acknowledge"));
 }
 
 /// A limit on file sizes stands for a full disk: writing fails in the middle of the ingest.

@@ -281,6 +281,51 @@ async fn the_coordinator_is_stopped_and_started_again() {
     }
 }
 
+/// A store's data folder is replaced by a copy from before it ever took part. The others tell it
+/// what it has forgotten; it is charged again and answers nothing until its owner has looked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_is_rolled_back_is_charged_again_and_stops() {
+    let federation = Federation::new(Setup::default()).await;
+    let journal_file = federation.agent_config(0).data_dir.join("journal.redb");
+    assert!(!journal_file.exists(), "the backup is from before the first round");
+    let others = federation.start_agents(1..6);
+    let (go_on, wait) = std::sync::mpsc::channel::<()>();
+    let times = std::sync::atomic::AtomicU32::new(0);
+    let victim = Agent::start_observed(federation.agent_config(0), move |phase| {
+        if phase == "training" && times.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 2 {
+            // An agent that is gone does not go on.
+            let _ = tokio::task::block_in_place(|| wait.recv_timeout(WATCHDOG));
+        }
+    });
+    let mut coordinator = federation.start_coordinator();
+    coordinator.until("round 3", |event| matches!(event, Event::RoundOpen { round: 3, .. })).await;
+    coordinator.stop().await;
+    go_on.send(()).unwrap();
+    victim.kill().await;
+    let spent = federation.open_journal(0).state().spent(&federation.name());
+    assert!(spent > chorale_dp::Rho::zero());
+    std::fs::remove_file(&journal_file).unwrap();
+
+    let restored = federation.start_agent(0, Kill::Never);
+    let (result, events) = federation.start_coordinator().finish().await;
+    result.unwrap_or_else(|error| panic!("{error:?}: {events:#?}"));
+    for agent in others {
+        agent.finish().await;
+    }
+    let notes = restored.notes();
+    assert!(notes.iter().any(|note| note.contains("a restored backup?")), "{notes:#?}");
+    assert!(notes.iter().any(|note| note.contains("journal acknowledge")), "{notes:#?}");
+    let summary = restored.finish().await;
+    assert_eq!(summary.completed, 0, "it must not answer before its owner has looked");
+    complete_and_charged_once(&federation);
+    let journal = federation.open_journal(0);
+    let (state, name) = (journal.state(), federation.name());
+    assert!(state.spent(&name) >= spent, "what was spent is spent");
+    let restoration = state.restoration(&name).unwrap();
+    assert_eq!(restoration.witnesses.len(), 5, "{restoration:?}");
+    assert!(restoration.rounds.len() >= 2, "{restoration:?}");
+}
+
 /// Wherever in the next round the stop falls, no agent dies of it and nobody waits for ever: the
 /// programme completes, or, where a certificate of survivors had left, it ends because nobody
 /// answers again.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use chorale_dp::{Aes256CtrRng, LayeredNoise, SeededLayer};
-use chorale_gate::{Permit, PermitError, Release};
+use chorale_gate::{JournalRefusal, Permit, PermitError, Release};
 use chorale_plan::{Derived, RoundSpec};
 use chorale_secagg::PairwiseTicket;
 use chorale_task::{Catalogue, Model, from_plan};
@@ -58,6 +58,9 @@ pub(super) fn check(
 pub(super) fn code_of(error: &PermitError<JournalError>) -> RefusalCode {
     match error {
         PermitError::Refused(_) => RefusalCode::Policy,
+        PermitError::Journal(JournalError::Refused(JournalRefusal::Unacknowledged { .. })) => {
+            RefusalCode::Stopped
+        }
         PermitError::Journal(JournalError::Refused(_)) => RefusalCode::Budget,
         _ => RefusalCode::Unable,
     }

@@ -15,12 +15,13 @@ use std::{
 
 use chorale_gate::{Journal as _, Permit, Release, Settlement};
 use chorale_plan::{Derived, RoundSpec};
-use chorale_round::agent::{Action, Machine, RoundEnd};
+use chorale_round::agent::{Action, Behind, Machine, RoundEnd};
 use chorale_secagg::PairwiseTicket;
 use chorale_task::{Catalogue, Model};
 use chorale_transport::{LinkError, LinkEvent, LinkSender, Upload};
 use chorale_wire::{
-    Digest, FederationId, RoundNumber, ToAgent, ToCoordinator, VerifiedAbort, message::RefusalCode,
+    AgentId, Digest, FederationId, RoundNumber, ToAgent, ToCoordinator, VerifiedAbort,
+    message::RefusalCode,
 };
 use rand_core::SeedableRng as _;
 use tokio::{sync::mpsc, task::JoinSet};
@@ -30,7 +31,7 @@ use self::contribute::{Contribution, Unreleased};
 pub use self::error::RunError;
 use crate::{
     config::Config,
-    journal::{JournalError, RedbJournal},
+    journal::{ACKNOWLEDGE, JournalError, RedbJournal},
     keys::Key,
     policy::VerifiedPolicy,
     store::Store,
@@ -148,8 +149,9 @@ impl Driver {
         store.require_ingest(&catalogue.digest(), &config.home)?;
         let mut journal = RedbJournal::open(&config.data_dir, policy.cap().clone())?;
         refund_cut_short(&mut journal, &config.federation)?;
-        let last_round = journal.last_round(&config.federation)?;
-        let machine = Machine::new(Arc::new(identity), None, last_round);
+        let memory =
+            journal.memory(&config.federation)?.with_survivors_floor(policy.rules().survivors_min);
+        let machine = Machine::with_memory(Arc::new(identity), memory);
         let model = match store.model()? {
             Some(model) => Some((model.digest()?, model)),
             None => None,
@@ -185,6 +187,7 @@ impl Driver {
         shutdown: impl Future<Output = ()>,
     ) -> Result<Summary, RunError> {
         tokio::pin!(shutdown);
+        self.say_unacknowledged();
         loop {
             self.conclude().await;
             if self.options.exit_when_done && self.is_done() {
@@ -307,6 +310,17 @@ impl Driver {
         for action in actions {
             match action {
                 Action::Send(message) => self.send(message)?,
+                // Where this fails the agent stops, and nothing that follows is carried out.
+                Action::Remember(fact) => self.journal.remember(&self.config.federation, fact)?,
+                Action::Behind(behind) => self.on_behind(&behind)?,
+                Action::Disputed { epoch, witnesses } => {
+                    let names = names(&witnesses);
+                    self.say(&format!(
+                        "epoch {epoch}: {names} stated rounds of this agent that too few others \
+                         saw; they do not count"
+                    ));
+                    tracing::warn!(%epoch, names, "statements about this agent do not count");
+                }
                 Action::Train { spec, spec_digest, derived, agents } => {
                     // Whatever round waited for a model before is over.
                     self.wanted = None;
@@ -357,6 +371,29 @@ impl Driver {
             }
         }
         Ok(())
+    }
+
+    /// This agent's journal is an old one: what is missing is charged before anything else, and
+    /// its owner must know.
+    fn on_behind(&mut self, behind: &Behind) -> Result<(), RunError> {
+        self.journal.restore(&self.config.federation, behind)?;
+        let names = names(&behind.witnesses);
+        tracing::error!(names, rounds = behind.rounds.len(), "this agent's journal is an old one");
+        self.say(&format!(
+            "this agent's journal is older than what other agents saw from it (a restored \
+             backup?): {} rounds are charged again, as stated by {names}",
+            behind.rounds.len()
+        ));
+        self.say_unacknowledged();
+        // Without the epoch's keys: the coordinator goes on without this agent.
+        let model = self.model.as_ref().map(|(digest, _)| *digest);
+        self.send(self.machine.hello(model))
+    }
+
+    fn say_unacknowledged(&self) {
+        if self.journal.state().restoration(&self.config.federation).is_some() {
+            self.say(&format!("this agent answers no round until you {ACKNOWLEDGE}"));
+        }
     }
 
     /// Charges the round to the budget (policy first) and checks the plan against this store.
@@ -574,6 +611,10 @@ async fn joined<T: 'static>(tasks: &mut JoinSet<T>) -> Result<T, RunError> {
         Some(result) => result.map_err(RunError::Task),
         None => std::future::pending().await,
     }
+}
+
+fn names(agents: &[AgentId]) -> String {
+    agents.iter().map(AgentId::as_str).collect::<Vec<_>>().join(", ")
 }
 
 fn read_catalogue(path: &Path) -> Result<Catalogue, RunError> {

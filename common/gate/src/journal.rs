@@ -7,8 +7,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chorale_dp::{OverBudget, Rho};
-use chorale_wire::{Digest, FederationId, RoundNumber, SessionId, VerifiedAbort};
+use chorale_plan::cost_of_units;
+use chorale_wire::{
+    AgentId, Digest, Epoch, FederationId, RoundNumber, SessionId, SlotSet, VerifiedAbort,
+    message::StatedRound,
+};
 use serde::{Deserialize, Serialize};
+
+use crate::remembered::{Remembered, Restoration};
 
 /// What a round costs this agent's customers, and what must not be answered twice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,6 +107,43 @@ pub enum Record {
     },
     /// A released round was given back, because its session was aborted by certificate.
     Reopened(Reopened),
+    /// The agent votes for the one roster that it signs for this epoch number. Recorded *before*
+    /// the vote leaves.
+    RosterVoted {
+        /// The federation.
+        federation: FederationId,
+        /// The epoch.
+        epoch: Epoch,
+        /// The roster in slot order.
+        agents: Vec<AgentId>,
+    },
+    /// The agent saw who is in a round's cohort. Recorded *before* its own vector is masked, so
+    /// that it can tell an agent whose journal was rolled back.
+    CohortSeen {
+        /// The federation.
+        federation: FederationId,
+        /// The epoch.
+        epoch: Epoch,
+        /// What the round asks and costs.
+        round: StatedRound,
+        /// The cohort, by slot of the epoch's roster.
+        cohort: SlotSet,
+    },
+    /// Other agents stated rounds of this agent that this journal does not hold: it is an old one.
+    /// The rounds are charged, and none is charged from now on until somebody acknowledges it.
+    Restored {
+        /// The federation.
+        federation: FederationId,
+        /// What was missing, ascending.
+        rounds: Vec<StatedRound>,
+        /// Who stated it.
+        witnesses: Vec<AgentId>,
+    },
+    /// The agent's administrator knows of the restoration and lets the agent go on.
+    Acknowledged {
+        /// The federation.
+        federation: FederationId,
+    },
 }
 
 /// The content of [`Record::Reopened`]. Besides decoding, only [`JournalState::reopening`] makes
@@ -177,6 +220,57 @@ pub enum JournalRefusal {
         /// The round asked for.
         round: RoundNumber,
     },
+    /// The journal was found to be an old one, and nobody has acknowledged that.
+    #[error(
+        "federation {federation}: round {round} is refused: this agent's journal was older than \
+         what {witnesses} other agents saw from it (a restored backup?), and its administrator \
+         has not acknowledged that yet"
+    )]
+    Unacknowledged {
+        /// The federation.
+        federation: FederationId,
+        /// The round asked for.
+        round: RoundNumber,
+        /// Number of agents that said so.
+        witnesses: usize,
+    },
+    /// A second roster for an epoch number, or a lower number.
+    #[error(
+        "federation {federation}: epoch {epoch} came after epoch {last}; this agent votes for one \
+         roster of each epoch number, in ascending order"
+    )]
+    EpochVoted {
+        /// The federation.
+        federation: FederationId,
+        /// The epoch.
+        epoch: Epoch,
+        /// The highest epoch voted in.
+        last: Epoch,
+    },
+    /// A cohort of an epoch in which this agent did not vote, or of another size.
+    #[error(
+        "federation {federation}: a cohort names no roster of epoch {epoch} that was voted for"
+    )]
+    UnknownRoster {
+        /// The federation.
+        federation: FederationId,
+        /// The epoch.
+        epoch: Epoch,
+    },
+    /// Restored rounds that are not ascending, or not above what the journal holds.
+    #[error(
+        "federation {federation}: restored rounds must ascend from above the highest one known"
+    )]
+    RestoredOrder {
+        /// The federation.
+        federation: FederationId,
+    },
+    /// There is nothing to acknowledge.
+    #[error("federation {federation}: there is nothing to acknowledge")]
+    NothingRestored {
+        /// The federation.
+        federation: FederationId,
+    },
     /// The round holds no charge that could end.
     #[error(
         "federation {federation}: round {round} is not charged, or ended already; nothing is \
@@ -228,6 +322,10 @@ struct Account {
     released: BTreeMap<RoundNumber, Departed>,
     /// Rounds whose vector left and whose charge was given back.
     reopened: BTreeSet<RoundNumber>,
+    /// Rounds that were restored, whose vector may have left.
+    restored: BTreeSet<RoundNumber>,
+    /// Epochs and other agents.
+    remembered: Remembered,
 }
 
 /// A charge whose vector left, and for which session.
@@ -238,9 +336,15 @@ struct Departed {
     electorate: Digest,
 }
 
-type Question = (Digest, Digest, u64);
+/// Digest of plan, model and data window.
+type Question = Digest;
 
 impl Account {
+    /// Rounds whose vector left, or may have.
+    fn departed(&self) -> usize {
+        self.released.len() + self.reopened.len() + self.restored.len()
+    }
+
     fn spent(&self) -> Rho {
         self.spent.clone().unwrap_or_else(Rho::zero)
     }
@@ -285,9 +389,7 @@ impl JournalState {
     /// Number of rounds whose vector left, or was about to.
     #[must_use]
     pub fn released(&self, federation: &FederationId) -> usize {
-        self.accounts
-            .get(federation)
-            .map_or(0, |account| account.released.len() + account.reopened.len())
+        self.accounts.get(federation).map_or(0, Account::departed)
     }
 
     /// The record that gives a released round back on this proof: it must name the session that
@@ -308,6 +410,37 @@ impl JournalState {
         let refusal = || JournalRefusal::NotReleased { federation: federation.clone(), session };
         let (round, _) = matching.next().ok_or_else(refusal)?;
         Ok(Reopened { federation: federation.clone(), round: *round, session })
+    }
+
+    /// The highest epoch number ever voted in.
+    #[must_use]
+    pub fn last_epoch(&self, federation: &FederationId) -> Option<Epoch> {
+        self.remembered(federation)?.last_epoch()
+    }
+
+    /// The rosters that were voted for, in slot order, by ascending epoch.
+    pub fn rosters(&self, federation: &FederationId) -> impl Iterator<Item = (Epoch, &[AgentId])> {
+        self.remembered(federation).into_iter().flat_map(Remembered::rosters)
+    }
+
+    /// The cohorts seen in an epoch, by ascending round.
+    pub fn cohorts(
+        &self,
+        federation: &FederationId,
+        epoch: Epoch,
+    ) -> impl Iterator<Item = (StatedRound, &SlotSet)> {
+        self.remembered(federation).into_iter().flat_map(move |memory| memory.cohorts(epoch))
+    }
+
+    /// What other agents had to tell this one because its journal was an old one, while nobody has
+    /// acknowledged it; no round is charged until then.
+    #[must_use]
+    pub fn restoration(&self, federation: &FederationId) -> Option<&Restoration> {
+        self.remembered(federation)?.restoration()
+    }
+
+    fn remembered(&self, federation: &FederationId) -> Option<&Remembered> {
+        self.accounts.get(federation).map(|account| &account.remembered)
     }
 
     /// Whether `record` may follow. Changes nothing: check, write durably, then [`Self::apply`].
@@ -333,6 +466,20 @@ impl JournalState {
                 let (federation, session) = (federation.clone(), *session);
                 Err(JournalRefusal::NotReleased { federation, session })
             }
+            Record::RosterVoted { federation, epoch, .. } => {
+                let memory = self.remembered(federation);
+                memory.map_or(Ok(()), |memory| memory.check_vote(federation, *epoch))
+            }
+            Record::CohortSeen { federation, epoch, cohort, .. } => {
+                let fresh = Remembered::default();
+                let memory = self.remembered(federation).unwrap_or(&fresh);
+                memory.check_cohort(federation, *epoch, cohort)
+            }
+            Record::Restored { federation, rounds, .. } => self.check_restored(federation, rounds),
+            Record::Acknowledged { federation } => match self.restoration(federation) {
+                Some(_) => Ok(()),
+                None => Err(JournalRefusal::NothingRestored { federation: federation.clone() }),
+            },
         }
     }
 
@@ -370,6 +517,10 @@ impl JournalState {
         let (federation, round) = (charge.federation.clone(), charge.round);
         let fresh = Account::default();
         let account = self.accounts.get(&federation).unwrap_or(&fresh);
+        if let Some(restoration) = account.remembered.restoration() {
+            let witnesses = restoration.witnesses.len();
+            return Err(JournalRefusal::Unacknowledged { federation, round, witnesses });
+        }
         if let Some(last) = account.last.filter(|last| round <= *last) {
             return Err(JournalRefusal::Stale { federation, round, last });
         }
@@ -388,6 +539,19 @@ impl JournalState {
             }
         }
         Ok(())
+    }
+
+    fn check_restored(
+        &self,
+        federation: &FederationId,
+        rounds: &[StatedRound],
+    ) -> Result<(), JournalRefusal> {
+        let ascending = rounds.windows(2).all(|pair| pair[0] < pair[1]);
+        let first = rounds.first().map(|stated| stated.round);
+        if ascending && first.is_none_or(|first| Some(first) > self.last_round(federation)) {
+            return Ok(());
+        }
+        Err(JournalRefusal::RestoredOrder { federation: federation.clone() })
     }
 
     fn commit(&mut self, record: &Record) {
@@ -419,11 +583,44 @@ impl JournalState {
                 account.reopened.insert(*round);
                 account.give_back(&departed.charge);
             }
+            Record::RosterVoted { federation, epoch, agents } => {
+                self.accounts
+                    .entry(federation.clone())
+                    .or_default()
+                    .remembered
+                    .vote(*epoch, agents);
+            }
+            Record::CohortSeen { federation, epoch, round, cohort } => {
+                let account = self.accounts.entry(federation.clone()).or_default();
+                account.remembered.see(*epoch, *round, cohort);
+            }
+            Record::Restored { federation, rounds, witnesses } => {
+                let account = self.accounts.entry(federation.clone()).or_default();
+                account.restore(rounds);
+                account.remembered.restore(rounds, witnesses);
+            }
+            Record::Acknowledged { federation } => {
+                self.accounts.entry(federation.clone()).or_default().remembered.acknowledge();
+            }
         }
     }
 }
 
 impl Account {
+    /// Charges rounds of which the journal had lost its record, as if their vectors had left. One
+    /// question may occur twice, where a round was asked again after an abort.
+    fn restore(&mut self, rounds: &[StatedRound]) {
+        for stated in rounds {
+            self.last = self.last.max(Some(stated.round));
+            self.unprotected = self.unprotected.or(Some(stated.cost.is_none()));
+            self.asked.insert(stated.question, stated.round);
+            if let Some(units) = stated.cost {
+                self.spent = Some(&self.spent() + &cost_of_units(units));
+            }
+            self.restored.insert(stated.round);
+        }
+    }
+
     /// Nothing left the agent, or what left will never be unmasked: the same question may be asked
     /// again, under a higher round number.
     fn give_back(&mut self, charge: &Charge) {
@@ -438,7 +635,7 @@ impl Account {
 }
 
 fn question(charge: &Charge) -> Question {
-    (charge.plan, charge.model, charge.window)
+    chorale_plan::question(&charge.plan, &charge.model, charge.window)
 }
 
 #[cfg(test)]
@@ -672,13 +869,102 @@ mod tests {
         assert!(state.replay(&[released(1)]).is_err());
     }
 
+    fn stated(round: u64, cost: Rho) -> StatedRound {
+        let question = question(&charge(round, Rho::zero()));
+        let cost = Some(chorale_plan::cost_units(&cost));
+        StatedRound { round: RoundNumber(round), question, cost }
+    }
+
+    fn restored(rounds: Vec<StatedRound>) -> Record {
+        let witnesses = vec![AgentId::new("store-01").unwrap()];
+        Record::Restored { federation: federation(), rounds, witnesses }
+    }
+
+    fn voted(epoch: u64) -> Record {
+        let agents = ["store-00", "store-01"].map(|name| AgentId::new(name).unwrap()).to_vec();
+        Record::RosterVoted { federation: federation(), epoch: Epoch(epoch), agents }
+    }
+
+    fn seen(epoch: u64, agents: usize) -> Record {
+        Record::CohortSeen {
+            federation: federation(),
+            epoch: Epoch(epoch),
+            round: stated(5, rho(1, 1)),
+            cohort: SlotSet::from_slots(agents, [Slot(0)]),
+        }
+    }
+
+    #[test]
+    fn a_restored_backup_is_charged_and_stops_the_agent_until_acknowledged() {
+        let mut state = JournalState::new(rho(3, 1));
+        state.apply(&charged(1, rho(1, 2))).unwrap();
+        state.apply(&released(1)).unwrap();
+        state.apply(&restored(vec![stated(2, rho(1, 2)), stated(4, rho(1, 1))])).unwrap();
+        assert_eq!(state.spent(&federation()), rho(2, 1));
+        assert_eq!(state.last_round(&federation()), Some(RoundNumber(4)));
+        let refused = state.apply(&charged(5, rho(1, 8)));
+        assert!(matches!(refused, Err(JournalRefusal::Unacknowledged { witnesses: 1, .. })));
+        // Statements that come in parts add up.
+        state.apply(&restored(vec![stated(6, rho(1, 2))])).unwrap();
+        assert_eq!(state.restoration(&federation()).unwrap().rounds.len(), 3);
+        let acknowledged = Record::Acknowledged { federation: federation() };
+        state.apply(&acknowledged).unwrap();
+        let again = state.apply(&acknowledged);
+        assert!(matches!(again, Err(JournalRefusal::NothingRestored { .. })));
+        // Numbers, questions and budget stay as the others stated them.
+        assert!(matches!(state.apply(&charged(6, rho(0, 1))), Err(JournalRefusal::Stale { .. })));
+        let repeated = Charge { round: RoundNumber(7), ..charge(4, rho(1, 8)) };
+        assert!(matches!(
+            state.apply(&Record::Charged(repeated)),
+            Err(JournalRefusal::Repeated { before: RoundNumber(4), .. })
+        ));
+        assert!(matches!(state.apply(&charged(7, rho(1, 1))), Err(JournalRefusal::OverCap { .. })));
+        state.apply(&charged(7, rho(1, 2))).unwrap();
+        // Nothing that was restored can be given back, and nothing known is restored.
+        assert!(state.apply(&settled(4, Settlement::Refunded)).is_err());
+        for rounds in [vec![stated(7, rho(0, 1))], vec![stated(9, rho(0, 1)), stated(8, rho(0, 1))]]
+        {
+            let out_of_order = state.apply(&restored(rounds));
+            assert!(matches!(out_of_order, Err(JournalRefusal::RestoredOrder { .. })));
+        }
+    }
+
+    #[test]
+    fn an_epoch_number_has_one_roster() {
+        let mut state = JournalState::new(rho(1, 1));
+        assert!(matches!(state.apply(&seen(3, 2)), Err(JournalRefusal::UnknownRoster { .. })));
+        state.apply(&voted(3)).unwrap();
+        for epoch in [3, 2] {
+            let again = state.apply(&voted(epoch));
+            assert!(matches!(again, Err(JournalRefusal::EpochVoted { last: Epoch(3), .. })));
+        }
+        assert!(matches!(state.apply(&seen(3, 3)), Err(JournalRefusal::UnknownRoster { .. })));
+        state.apply(&seen(3, 2)).unwrap();
+        state.apply(&voted(4)).unwrap();
+        assert_eq!(state.last_epoch(&federation()), Some(Epoch(4)));
+        assert_eq!(state.rosters(&federation()).count(), 2);
+        let cohorts: Vec<_> = state.cohorts(&federation(), Epoch(3)).collect();
+        assert_eq!((cohorts.len(), cohorts[0].1.len()), (1, 1));
+        assert_eq!(state.cohorts(&federation(), Epoch(4)).count(), 0);
+        // What is only remembered costs nothing and names no round of this agent's own.
+        assert_eq!(state.spent(&federation()), Rho::zero());
+        assert_eq!(state.last_round(&federation()), None);
+    }
+
     #[test]
     fn records_survive_the_codec() {
         let reopened =
             Reopened { federation: federation(), round: RoundNumber(1), session: session(1) };
-        let records =
-            [charged(1, rho(1, 3)), settled(1, Settlement::Refunded), released(1), reopened.into()];
-        for record in records {
+        for record in [
+            charged(1, rho(1, 3)),
+            settled(1, Settlement::Refunded),
+            released(1),
+            reopened.into(),
+            voted(1),
+            seen(1, 2),
+            restored(vec![stated(9, rho(1, 3))]),
+            Record::Acknowledged { federation: federation() },
+        ] {
             let bytes = chorale_wire::codec::encode(&record, 1 << 12).unwrap();
             let back: Record = chorale_wire::codec::decode(&bytes, 1 << 12).unwrap();
             assert_eq!(back, record);

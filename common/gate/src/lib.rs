@@ -20,12 +20,14 @@
 pub mod journal;
 pub mod permit;
 mod release;
+mod remembered;
 mod sink;
 mod stages;
 
 pub use journal::{Charge, Journal, JournalRefusal, JournalState, Record, Reopened, Settlement};
 pub use permit::{Permit, PermitError};
 pub use release::{Protection, Release, ReleaseError, release};
+pub use remembered::Restoration;
 
 #[cfg(test)]
 mod tests;

@@ -12,6 +12,7 @@ mod person;
 mod plan;
 mod policy;
 mod spec;
+mod stated;
 
 pub use budget::{SPARSE_EPOCHS_MAX, delta_reserved, gaussian_cap, graph_delta};
 pub use cohort::{CohortError, CohortRule};
@@ -20,6 +21,7 @@ pub use person::{PersonSink, PersonVector, Pseudonym, SinkError};
 pub use plan::{Mechanism, Parameter, Parameters, Plan, PlanError, TaskSpec};
 pub use policy::{Policy, Refused};
 pub use spec::{Derived, MODULUS_BITS_MAX, RoundSpec, SHARE_SIGMA_MIN, SpecError};
+pub use stated::{cost_of_units, cost_units, question};
 
 use chorale_dp::Rational;
 use serde::{Deserialize, Serialize};

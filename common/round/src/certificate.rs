@@ -6,10 +6,10 @@ use chorale_secagg::{graph, keys};
 use chorale_wire::{
     AgentId, Digest, EncodeError, FederationId, SessionId, SignatureError, Signed, Slot, SlotSet,
     VotesError,
-    message::{RosterCertificate, RosterVote, SurvivorCertificate, SurvivorVote, Vote},
+    message::{RosterCertificate, RosterVote, Statement, SurvivorCertificate, SurvivorVote, Vote},
 };
 
-use crate::roster::VerifiedRoster;
+use crate::{roster::VerifiedRoster, witness::are_wellformed};
 
 /// Why one vote was not counted. The voter is to blame, or whoever forged it.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +38,12 @@ pub enum VoteError {
     /// The nonce does not open the commitment in the voter's advert.
     #[error("the nonce of {agent} does not open the commitment in its advert")]
     Nonce {
+        /// The voter.
+        agent: AgentId,
+    },
+    /// The statements in the vote contradict the roster or themselves.
+    #[error("the statements of {agent} about other agents are malformed")]
+    Statements {
         /// The voter.
         agent: AgentId,
     },
@@ -90,7 +96,7 @@ pub enum CertificateError {
     Encode(#[from] EncodeError),
 }
 
-/// Verifies one roster vote of `slot` and returns its nonce.
+/// Verifies one roster vote of `slot` and returns its content.
 ///
 /// # Errors
 /// [`VoteError`] says what is wrong with it.
@@ -99,7 +105,7 @@ pub(crate) fn check_roster_vote(
     federation: &FederationId,
     slot: Slot,
     signed: &Signed<RosterVote>,
-) -> Result<[u8; 32], VoteError> {
+) -> Result<RosterVote, VoteError> {
     let entry = roster.entry(slot).ok_or_else(|| unknown_slot(slot))?;
     let agent = || entry.agent.clone();
     let vote = signed
@@ -117,7 +123,10 @@ pub(crate) fn check_roster_vote(
     if keys::nonce_commitment(&vote.nonce) != entry.nonce_commitment {
         return Err(VoteError::Nonce { agent: agent() });
     }
-    Ok(vote.nonce)
+    if !are_wellformed(roster, slot, &vote) {
+        return Err(VoteError::Statements { agent: agent() });
+    }
+    Ok(vote.into_inner())
 }
 
 /// Verifies a roster certificate, votes of *all* agents in slot order, and returns the graph
@@ -141,15 +150,10 @@ pub(crate) fn check_roster_certificate(
         .slots()
         .zip(&certificate.votes)
         .map(|(slot, opening)| {
-            let vote = RosterVote {
-                federation: federation.clone(),
-                epoch: roster.epoch(),
-                roster: roster.digest(),
-                slot,
-                nonce: opening.nonce,
-            };
+            let (epoch, digest) = (roster.epoch(), roster.digest());
+            let vote = opening.vote(federation.clone(), epoch, digest, slot);
             let signed = Signed::with_signature(&vote, opening.signature)?;
-            Ok(check_roster_vote(roster, federation, slot, &signed)?)
+            Ok(check_roster_vote(roster, federation, slot, &signed)?.nonce)
         })
         .collect::<Result<Vec<_>, CertificateError>>()?;
     Ok(graph::seed(&roster.digest(), &nonces))
@@ -178,6 +182,23 @@ pub(crate) fn check_vote(
         return Err(VoteError::Elsewhere { agent: agent() });
     }
     Ok(vote.vote)
+}
+
+/// What the voters of a verified certificate state about the agent at `about`: voter and
+/// statement, in slot order. A voter that is not named says that it saw nothing above the claim.
+pub(crate) fn roster_statements(
+    certificate: &RosterCertificate,
+    about: Slot,
+) -> Vec<(Slot, Statement)> {
+    let votes = (0..).map(Slot).zip(&certificate.votes);
+    votes
+        .filter_map(|(voter, vote)| {
+            let stated = vote.statements.iter().find(|statement| statement.about == about);
+            let unstated = vote.unstated.as_ref().is_some_and(|set| set.contains(about));
+            let empty = || Statement { about, rounds: Vec::new(), more: true };
+            Some((voter, stated.cloned().or_else(|| unstated.then(empty))?))
+        })
+        .collect()
 }
 
 /// Verifies one survivor vote of `slot` for exactly `survivors`.

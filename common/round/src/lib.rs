@@ -14,8 +14,10 @@
 //! Up to 128 agents everybody shares masks and secrets with everybody, above with its neighbours
 //! on a ring ([`chorale_secagg::graph`]).
 //!
-//! Not here yet: statements that let an agent keep an epoch's keys over a restart (it waits for the
-//! next epoch instead).
+//! An epoch's keys live in memory and end with the process. What must outlive it, an agent's own
+//! highest numbers and what it saw of the others, is stored by the driver as the machine asks
+//! ([`agent::Fact`]); an agent whose store was rolled back learns so from the votes of the next
+//! roster ([`agent::Behind`]).
 
 pub mod agent;
 pub mod coordinator;
@@ -23,6 +25,7 @@ pub mod coordinator;
 mod certificate;
 mod context;
 mod roster;
+mod witness;
 
 /// How vectors are masked. Another scheme is put in here, and where its openings are gathered.
 type Scheme = chorale_secagg::Pairwise;
@@ -33,3 +36,4 @@ pub use roster::{
     AdvertError, Entry, Expectation, GAMMA_PER_MILLE, ROSTER_AGENTS_MIN, RosterError,
     VerifiedRoster, graph_for,
 };
+pub use witness::{WITNESSED_ROUNDS_MAX, WitnessBook};

@@ -2,14 +2,17 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use chorale_plan::{CohortError, CohortRule, SPARSE_EPOCHS_MAX};
+use chorale_plan::{
+    CohortError, CohortRule, SPARSE_EPOCHS_MAX,
+    cohort::{HONEST_SURVIVORS_MIN, SURVIVORS_FLOOR},
+};
 use chorale_secagg::{
     Graph, GraphError, GraphParameters,
     keys::{BadPublicKey, check_public},
 };
 use chorale_wire::{
     AgentId, Digest, Electorate, Epoch, FederationId, Membership, MembershipError, PublicKey,
-    SignatureError, Signed, Slot,
+    RoundNumber, SignatureError, Signed, Slot,
     limits::AGENTS_MAX,
     message::{Advert, Roster, RoundPublicKeys},
 };
@@ -127,6 +130,8 @@ pub struct Entry {
     pub hpke: [u8; 32],
     /// Commitment to the agent's nonce.
     pub nonce_commitment: Digest,
+    /// The highest round that the agent claims to know of.
+    pub last_round: Option<RoundNumber>,
     /// Public keys for each round of the epoch.
     pub rounds: Vec<RoundPublicKeys>,
 }
@@ -191,6 +196,7 @@ pub(crate) fn check_advert(
         membership: claimed.membership,
         hpke: advert.hpke,
         nonce_commitment: advert.nonce_commitment,
+        last_round: advert.last_round,
         rounds: advert.rounds,
     };
     Ok((entry, membership))
@@ -334,6 +340,33 @@ impl VerifiedRoster {
     #[must_use]
     pub(crate) fn graph(&self, seed: Digest) -> Arc<Graph> {
         Arc::new(Graph::new(self.graph, seed))
+    }
+
+    /// Honest agents of this roster, other than any one of them, that are sure to have seen each
+    /// readable round of that one: T_min - A - 1 of them exist, and N - n agents are not here.
+    /// `survivors_floor` is a T_min below which the agent never answered; what every plan must
+    /// keep is known without it.
+    #[must_use]
+    pub fn witnesses_min(&self, survivors_floor: u32) -> u32 {
+        let absent = self.enrolled.saturating_sub(self.agents() as u32);
+        let (floor, corrupt) = (self.survivors_floor(survivors_floor), self.corrupt());
+        floor.saturating_sub(corrupt + 1).saturating_sub(absent)
+    }
+
+    /// Fewest agents that a roster must have for an agent which cannot tell whether its journal
+    /// was restored from a backup: N + A + 2 - T_min, so that [`Self::witnesses_min`] is at least
+    /// one, and T_min.
+    #[must_use]
+    pub fn agents_after_restart(&self, survivors_floor: u32) -> u32 {
+        let floor = self.survivors_floor(survivors_floor);
+        (self.enrolled + self.corrupt() + 2).saturating_sub(floor).max(floor)
+    }
+
+    /// A T_min below which no plan for these agents is admissible.
+    pub(crate) fn survivors_floor(&self, own: u32) -> u32 {
+        let enough = self.corrupt() + HONEST_SURVIVORS_MIN;
+        let large = if self.enrolled >= SURVIVORS_FLOOR { SURVIVORS_FLOOR } else { 0 };
+        own.max(enough).max(large)
     }
 
     /// All slots in order.

@@ -106,9 +106,11 @@ impl Crowd {
                 } else {
                     *self.secrets[slot.index()].nonce()
                 },
+                statements: Vec::new(),
+                unstated: None,
             };
             let signed = if slot == self.own { own.clone() } else { self.sign(slot, &vote) };
-            RosterOpening { nonce: vote.nonce, signature: signed.signature() }
+            RosterOpening::of(vote, signed.signature())
         });
         RosterCertificate { epoch: self.epoch, votes: votes.collect() }
     }
@@ -462,10 +464,12 @@ fn grinding_the_graph_seed_is_impossible() {
         roster: crowd.roster.digest(),
         slot: Slot(3),
         nonce: chosen.votes[3].nonce,
+        statements: Vec::new(),
+        unstated: None,
     };
     ground.nonce[0] ^= 1;
     let signature = crowd.sign(Slot(3), &ground).signature();
-    chosen.votes[3] = RosterOpening { nonce: ground.nonce, signature };
+    chosen.votes[3] = RosterOpening::of(ground, signature);
     let refused = crowd.say_certificate(&chosen).unwrap_err();
     assert!(
         matches!(

@@ -31,6 +31,10 @@ pub const NEIGHBOURS_MAX: usize = 512;
 /// Most rounds whose keys one epoch prepares.
 pub const ROUNDS_PER_EPOCH_MAX: usize = 64;
 
+/// Most rounds that one roster vote states about one agent; what does not fit is stated in the next
+/// epoch's votes.
+pub const STATED_ROUNDS_MAX: usize = 64;
+
 /// Longest text in bytes that an agent or the coordinator gives as a reason.
 pub const REASON_BYTES_MAX: usize = 512;
 

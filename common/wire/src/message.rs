@@ -11,7 +11,7 @@ pub use control::{Hello, Reason, ToAgent, ToCoordinator, Waiting};
 pub use enrol::{EnrolmentAnswer, EnrolmentBundle, EnrolmentRequest};
 pub use epoch::{
     Advert, Complaint, EpochOpen, Roster, RosterCertificate, RosterOpening, RosterVote,
-    RoundPublicKeys, ShareEnvelope,
+    RoundPublicKeys, ShareEnvelope, StatedRound, Statement,
 };
 pub use round::{
     Abort, AbortCause, AbortCertificate, Ballot, Commit, MaskedHeader, NoiseLink, Ready, Refusal,

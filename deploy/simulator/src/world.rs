@@ -67,9 +67,6 @@ struct Node {
     /// Counts restarts, so that work of an earlier life is not taken for this one's.
     life: u32,
     dead: bool,
-    /// What the agent's journal would hold.
-    last_epoch: Option<Epoch>,
-    last_round: Option<RoundNumber>,
     /// The upload that the transport repeats on every new connection.
     upload: Option<(Signed<MaskedHeader>, Vec<u8>)>,
 }
@@ -200,7 +197,6 @@ impl World {
                 }
                 let node = &mut inner.nodes[index];
                 let handled = node.machine.handle(message, self.now_ms, &mut node.rng);
-                node.last_epoch = node.last_epoch.max(node.machine.epoch());
                 match handled {
                     Ok(actions) => self.carry_out_at(inner, index, actions),
                     Err(_) => {
@@ -439,7 +435,6 @@ impl World {
             match action {
                 agent::Action::Send(message) => self.send_to_coordinator(inner, index, message)?,
                 agent::Action::Train { spec, .. } => {
-                    inner.nodes[index].last_round = Some(spec.round);
                     inner.nodes[index].upload = None;
                     let at_ms = self.now_ms + self.luck.random_range(0..=self.scenario.work_max_ms);
                     self.schedule(at_ms, Event::Trained { index, life, round: spec.round });
@@ -463,7 +458,16 @@ impl World {
                     let agent = &inner.federation.agents[index];
                     inner.oracle.given_back(agent, proof.session())?;
                 }
-                agent::Action::EpochReady { .. }
+                // Nobody's disk is rolled back here, and nobody lies about others.
+                agent::Action::Behind(behind) => {
+                    return Err(Failure::Simulator(format!("somebody is behind: {behind:?}")));
+                }
+                agent::Action::Disputed { witnesses, .. } => {
+                    return Err(Failure::Simulator(format!("{witnesses:?} invented rounds")));
+                }
+                // The machine's own memory stands for the disk.
+                agent::Action::Remember(_)
+                | agent::Action::EpochReady { .. }
                 | agent::Action::Waiting { .. }
                 | agent::Action::Finished { .. } => {}
             }
@@ -555,7 +559,8 @@ impl World {
                 node.life += 1;
                 node.upload = None;
                 let identity = inner.federation.identities[index].clone();
-                node.machine = agent::Machine::new(identity, node.last_epoch, node.last_round);
+                let memory = node.machine.memory().after_restart();
+                node.machine = agent::Machine::with_memory(identity, memory);
             }
             let at_ms = self.now_ms + self.luck.random_range(50..6_000);
             self.schedule(at_ms, Event::Connect { index });
@@ -620,17 +625,17 @@ impl Inner {
         let (chain, ledger) =
             Chain::genesis(federation.genesis()?, &federation.coordinator_key(), START_MS / 1_000)
                 .map_err(broken)?;
+        let memory =
+            agent::Memory::new(None, None).with_survivors_floor(federation.rule.survivors_min);
         let nodes = federation
             .identities
             .iter()
             .map(|identity| Node {
-                machine: agent::Machine::new(identity.clone(), None, None),
+                machine: agent::Machine::with_memory(identity.clone(), memory.clone()),
                 rng: ChaCha20Rng::seed_from_u64(luck.next_u64()),
                 link: None,
                 life: 0,
                 dead: false,
-                last_epoch: None,
-                last_round: None,
                 upload: None,
             })
             .collect();

@@ -5,18 +5,35 @@ use std::sync::Arc;
 use chorale_plan::{Derived, RoundSpec};
 use chorale_secagg::PairwiseTicket;
 use chorale_wire::{
-    Digest, Epoch, RoundNumber, SessionId, ToCoordinator, VerifiedAbort,
+    AgentId, Digest, Epoch, RoundNumber, SessionId, ToCoordinator, VerifiedAbort,
     message::{AbortCause, Reason},
 };
 use zeroize::Zeroizing;
 
-use super::result::Outcome;
+use super::{
+    memory::{Behind, Fact},
+    result::Outcome,
+};
 
 /// What the driver must do, in this order.
 #[derive(Debug)]
 pub enum Action {
     /// Send a message. If the connection breaks first, the coordinator asks again.
     Send(ToCoordinator),
+    /// Store this durably before carrying out the actions that follow; where that fails, carry out
+    /// none of them and stop the agent.
+    Remember(Fact),
+    /// Other agents saw more from this agent than its journal knows: charge the rounds and refuse
+    /// their questions from now on, durably, and tell the agent's owner. Then say hello again:
+    /// this agent takes no part in the epoch.
+    Behind(Behind),
+    /// Agents stated rounds of this agent that too few others state, so that they do not count.
+    Disputed {
+        /// The epoch.
+        epoch: Epoch,
+        /// Who stated them.
+        witnesses: Vec<AgentId>,
+    },
     /// Judge the spec and train; then call [`Machine::ready`] or [`Machine::refuse`].
     Train {
         /// The verified spec.

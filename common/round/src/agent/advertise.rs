@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use chorale_secagg::EpochSecrets;
 use chorale_wire::{
-    EncodeError, Epoch, FederationId, SignatureError, Signed, ToCoordinator,
+    EncodeError, Epoch, FederationId, RoundNumber, SignatureError, Signed, ToCoordinator,
     limits::ROUNDS_PER_EPOCH_MAX,
     message::{Advert, EpochOpen, Roster},
 };
@@ -12,6 +12,7 @@ use rand_core::CryptoRng;
 
 use super::{
     identity::{Identity, Kept},
+    memory::Memory,
     roster::{RosterRefused, RosterVoted},
 };
 use crate::roster::Expectation;
@@ -56,6 +57,7 @@ pub struct Advertising;
 impl Advertising {
     /// Verifies EPOCH-OPEN, makes the epoch's secrets and advertises their public side. `last` is
     /// the highest epoch number that the agent ever took part in; the new one must be above it.
+    /// `last_round` is the highest round that the agent knows of, which the advert claims.
     ///
     /// # Errors
     /// [`AdvertiseError`] says which rule the message violates.
@@ -63,6 +65,7 @@ impl Advertising {
         identity: &Arc<Identity>,
         open: &Signed<EpochOpen>,
         last: Option<Epoch>,
+        last_round: Option<RoundNumber>,
         rng: &mut R,
     ) -> Result<(Advertised, ToCoordinator), AdvertiseError> {
         let open = open.verify(&identity.coordinator)?.into_inner();
@@ -85,6 +88,7 @@ impl Advertising {
             membership: identity.membership.clone(),
             hpke,
             nonce_commitment,
+            last_round,
             rounds,
         };
         let state = Advertised {
@@ -120,16 +124,18 @@ impl Advertised {
         ToCoordinator::Advert(self.advert.clone())
     }
 
-    /// Verifies the roster and votes for it: the only vote for this epoch number.
+    /// Verifies the roster and votes for it: the only vote for this epoch number. The vote states
+    /// what `memory` holds of agents that claim less.
     ///
     /// # Errors
     /// The state unchanged, and [`RosterRefused`].
     pub fn on_roster(
         self,
         roster: &Roster,
+        memory: &Memory,
         now_ms: u64,
     ) -> Result<(RosterVoted, ToCoordinator), Kept<Self, RosterRefused>> {
-        RosterVoted::vote(self, roster, now_ms)
+        RosterVoted::vote(self, roster, memory, now_ms)
     }
 
     pub(super) fn expectation(&self, now_ms: u64) -> Expectation<'_> {

@@ -1,5 +1,6 @@
 //! What can be wrong with a message to an agent, or with a driver's call.
 
+use chorale_plan::PlanError;
 use chorale_wire::VotesError;
 
 use super::{
@@ -92,6 +93,9 @@ pub enum Fault {
     /// The abort certificate was refused.
     #[error("the abort certificate was refused")]
     AbortCertificate(#[from] VotesError),
+    /// What this round asks cannot be written down.
+    #[error("what the round asks could not be written down")]
+    Remember(#[from] PlanError),
 }
 
 impl Fault {
@@ -101,6 +105,7 @@ impl Fault {
     pub fn blame(&self) -> Blame {
         match self {
             Self::Call { .. }
+            | Self::Remember(_)
             | Self::Ready(_)
             | Self::Masked(_)
             | Self::Advertise(AdvertiseError::Encode(_))

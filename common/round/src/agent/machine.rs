@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use chorale_plan::RoundSpec;
 use chorale_wire::{
-    Digest, Epoch, RoundNumber, SessionId, Signed, SignedBytes, ToAgent, ToCoordinator,
+    AgentId, Digest, Epoch, RoundNumber, SessionId, Signed, SignedBytes, ToAgent, ToCoordinator,
     message::{
         Commit, EpochOpen, Hello, MaskedHeader, Refusal, RefusalCode, Roster, RosterCertificate,
         ShareEnvelope, SurvivorCertificate, Survivors,
@@ -21,7 +21,9 @@ use super::{
     deal::DealtOutcome,
     fault::Fault,
     identity::{Identity, Kept},
+    memory::{Behind, Fact, Memory},
     open::ReadyError,
+    roster::Certified,
     state::{RoundState, Running, State, Transition, foreign, step},
 };
 
@@ -34,8 +36,7 @@ const AGREEMENT_WITHIN_MS: u64 = 180_000;
 pub struct Machine {
     identity: Arc<Identity>,
     state: State,
-    last_epoch: Option<Epoch>,
-    last_round: Option<RoundNumber>,
+    memory: Memory,
     /// The last refusal with the spec that it answers, to be sent again after a reconnect.
     refusal: Option<(Digest, Signed<Refusal>)>,
     /// The session of the last result, to tell a repetition.
@@ -45,23 +46,29 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// A machine without keys. `last_epoch` and `last_round` are the highest numbers that this
-    /// agent ever took part in, as far as its durable journal knows; `None` for a new agent.
+    /// A machine without keys that knows nothing of other agents. `last_epoch` and `last_round`
+    /// are the highest numbers that this agent ever took part in, as far as its durable journal
+    /// knows; `None` for a new agent.
     #[must_use]
     pub fn new(
         identity: Arc<Identity>,
         last_epoch: Option<Epoch>,
         last_round: Option<RoundNumber>,
     ) -> Self {
-        Self {
-            identity,
-            state: State::Idle,
-            last_epoch,
-            last_round,
-            refusal: None,
-            last_result: None,
-            past: None,
-        }
+        Self::with_memory(identity, Memory::new(last_epoch, last_round))
+    }
+
+    /// A machine without keys, with what the agent's durable journal holds.
+    #[must_use]
+    pub fn with_memory(identity: Arc<Identity>, memory: Memory) -> Self {
+        Self { identity, state: State::Idle, memory, refusal: None, last_result: None, past: None }
+    }
+
+    /// What the agent remembers; a durable journal that stored every [`Action::Remember`] and
+    /// [`Action::Behind`] holds the same.
+    #[must_use]
+    pub fn memory(&self) -> &Memory {
+        &self.memory
     }
 
     /// The first message on every connection. `model` is the digest of the newest model at hand.
@@ -233,9 +240,11 @@ impl Machine {
             actions.push(Action::Send(state.answer()));
             return Ok(());
         }
-        let (state, answer) = Advertising::start(&self.identity, open, self.last_epoch, rng)?;
+        let Memory { last_epoch, last_round, .. } = self.memory;
+        let (state, answer) =
+            Advertising::start(&self.identity, open, last_epoch, last_round, rng)?;
         self.drop_epoch("a newer epoch began", actions);
-        self.last_epoch = Some(state.epoch());
+        self.memory.last_epoch = Some(state.epoch());
         self.state = State::Advertised(state);
         actions.push(Action::Send(answer));
         Ok(())
@@ -248,8 +257,11 @@ impl Machine {
         actions: &mut Vec<Action>,
     ) -> Result<(), Fault> {
         match std::mem::replace(&mut self.state, State::Idle) {
-            State::Advertised(state) => match state.on_roster(roster, now_ms) {
+            State::Advertised(state) => match state.on_roster(roster, &self.memory, now_ms) {
                 Ok((next, answer)) => {
+                    let epoch = next.roster().epoch();
+                    let agents = next.roster().agent_ids().cloned().collect();
+                    self.remember(Fact::RosterVoted { epoch, agents }, actions);
                     self.state = State::RosterVoted(next);
                     actions.push(Action::Send(answer));
                     Ok(())
@@ -280,10 +292,18 @@ impl Machine {
         actions: &mut Vec<Action>,
     ) -> Result<(), Fault> {
         match std::mem::replace(&mut self.state, State::Idle) {
-            State::RosterVoted(state) => match state.on_certificate(certificate, rng) {
-                Ok((next, answer)) => {
-                    self.state = State::Dealt(next);
+            State::RosterVoted(state) => match state.on_certificate(certificate, &self.memory, rng)
+            {
+                Ok(Certified::Dealt { state, answer, disputed }) => {
+                    report_disputed(certificate.epoch, disputed, actions);
+                    self.memory.confirm();
+                    self.state = State::Dealt(*state);
                     actions.push(Action::Send(answer));
+                    Ok(())
+                }
+                Ok(Certified::Behind { behind, disputed }) => {
+                    report_disputed(certificate.epoch, disputed, actions);
+                    self.on_behind(behind, actions);
                     Ok(())
                 }
                 Err(Kept { state, error }) => {
@@ -301,6 +321,15 @@ impl Machine {
         }
     }
 
+    /// The state, and the epoch's secrets with it, is gone already. The next advert claims what
+    /// the driver stores now.
+    fn on_behind(&mut self, behind: Behind, actions: &mut Vec<Action>) {
+        self.memory.restore(&behind);
+        let epoch = behind.epoch;
+        let reason = "other agents saw more from this agent than its journal knows".to_string();
+        actions.extend([Action::Behind(behind), Action::EpochLost { epoch, reason }]);
+    }
+
     fn on_shares(
         &mut self,
         envelopes: &[Signed<ShareEnvelope>],
@@ -311,7 +340,7 @@ impl Machine {
                 let epoch = state.roster().epoch();
                 match state.on_shares(envelopes) {
                     Ok(DealtOutcome::Keys(mut keys, answer)) => {
-                        keys.set_last_round(self.last_round);
+                        keys.set_last_round(self.memory.last_round);
                         actions.push(Action::Send(answer));
                         actions.push(Action::EpochReady {
                             epoch,
@@ -359,7 +388,7 @@ impl Machine {
         let opened = keys.open_round(open)?;
         self.drop_round(RoundEnd::Superseded, "a newer round began", actions);
         let spec = opened.spec().clone();
-        self.last_round = Some(spec.round);
+        self.memory.last_round = Some(spec.round);
         self.refusal = None;
         self.past = None;
         actions.push(Action::Train {
@@ -412,6 +441,13 @@ impl Machine {
                 Err(Fault::Second { message: "COMMIT", scope: "round" })
             };
         }
+        let stated = match self.running().map(|running| &running.state) {
+            Some(RoundState::AwaitingCommit(state)) => {
+                let context = &state.party.context;
+                Some(context.spec.stated(&context.derived)?)
+            }
+            _ => None,
+        };
         let ticket = self.in_round("COMMIT", |state| match state {
             RoundState::AwaitingCommit(state) => step(
                 state.on_commit(commit, rng),
@@ -426,6 +462,12 @@ impl Machine {
             let context = &committed.party.context;
             let within_ms = u64::from(context.spec.upload_within_ms) + AGREEMENT_WITHIN_MS;
             running.deadline_ms = now_ms.saturating_add(within_ms);
+            if let Some(round) = stated {
+                let (epoch, cohort) = (context.roster.epoch(), committed.cohort().clone());
+                let fact = Fact::CohortSeen { epoch, round, cohort };
+                self.memory.note(&fact);
+                actions.push(Action::Remember(fact));
+            }
             actions.push(Action::Contribute {
                 ticket,
                 spec: context.spec.clone(),
@@ -492,6 +534,12 @@ impl Machine {
         Ok(())
     }
 
+    /// What the driver must have on its disk before the actions that follow.
+    fn remember(&mut self, fact: Fact, actions: &mut Vec<Action>) {
+        self.memory.note(&fact);
+        actions.push(Action::Remember(fact));
+    }
+
     fn running(&self) -> Option<&Running> {
         match &self.state {
             State::Keyed(_, running) => running.as_ref(),
@@ -534,5 +582,11 @@ impl Machine {
         };
         *running = Some(Running { state, deadline_ms });
         result
+    }
+}
+
+fn report_disputed(epoch: Epoch, witnesses: Vec<AgentId>, actions: &mut Vec<Action>) {
+    if !witnesses.is_empty() {
+        actions.push(Action::Disputed { epoch, witnesses });
     }
 }

@@ -7,7 +7,7 @@ use chorale_secagg::{
     shamir::{self, SplitError},
 };
 use chorale_wire::{
-    EncodeError, Signed, Slot, ToCoordinator,
+    AgentId, EncodeError, Signed, Slot, ToCoordinator,
     message::{Roster, RosterCertificate, RosterVote, ShareEnvelope},
 };
 use rand_core::CryptoRng;
@@ -16,6 +16,7 @@ use super::{
     advertise::Advertised,
     deal::Dealt,
     identity::{Identity, Kept},
+    memory::{Behind, Memory},
 };
 use crate::{
     certificate::{CertificateError, check_roster_certificate},
@@ -28,6 +29,18 @@ pub enum RosterRefused {
     /// The roster is bad; the variant inside names who is to blame.
     #[error("the roster is refused")]
     Roster(#[from] RosterError),
+    /// Too few agents to tell whether this agent's journal was restored from a backup. The
+    /// coordinator is to blame, or whoever keeps so many agents away.
+    #[error(
+        "a roster of {agents} agents is too small for an agent that was started since its last \
+         epoch: {needed} are needed, so that somebody honest who saw its last rounds is among them"
+    )]
+    Unwitnessed {
+        /// Agents in the roster.
+        agents: u32,
+        /// Fewest that this agent accepts.
+        needed: u32,
+    },
     /// The vote cannot be encoded: a defect of this program.
     #[error("this agent's roster vote could not be encoded")]
     Encode(#[from] EncodeError),
@@ -50,6 +63,27 @@ pub enum DealError {
     Encode(#[from] EncodeError),
 }
 
+/// What ROSTER-QC leads to.
+#[derive(Debug)]
+pub enum Certified {
+    /// The shares are dealt.
+    Dealt {
+        /// The next state.
+        state: Box<Dealt>,
+        /// The shares, to be sent.
+        answer: ToCoordinator,
+        /// Agents that stated rounds of this agent which too few others state.
+        disputed: Vec<AgentId>,
+    },
+    /// This agent's journal is older than what others saw from it; nothing was dealt.
+    Behind {
+        /// What is missing.
+        behind: Behind,
+        /// Agents that stated rounds of this agent which too few others state.
+        disputed: Vec<AgentId>,
+    },
+}
+
 /// The vote for the roster is out; ROSTER-QC is awaited.
 #[derive(Debug)]
 pub struct RosterVoted {
@@ -64,9 +98,10 @@ impl RosterVoted {
     pub(super) fn vote(
         from: Advertised,
         roster: &Roster,
+        memory: &Memory,
         now_ms: u64,
     ) -> Result<(Self, ToCoordinator), Kept<Advertised, RosterRefused>> {
-        match Self::check(&from, roster, now_ms) {
+        match Self::check(&from, roster, memory, now_ms) {
             Ok((verified, slot, vote)) => {
                 let state = Self {
                     identity: from.identity,
@@ -85,17 +120,25 @@ impl RosterVoted {
     fn check(
         from: &Advertised,
         roster: &Roster,
+        memory: &Memory,
         now_ms: u64,
     ) -> Result<(VerifiedRoster, Slot, Signed<RosterVote>), RosterRefused> {
         let verified = VerifiedRoster::check(roster, &from.expectation(now_ms))?;
+        let (agents, needed) = (verified.agents() as u32, memory.roster_min(&verified));
+        if agents < needed {
+            return Err(RosterRefused::Unwitnessed { agents, needed });
+        }
         let identity = &from.identity;
         let slot = verified.own_slot(roster, &identity.agent, from.advert.payload_digest())?;
+        let (statements, unstated) = memory.book().statements(&verified, slot);
         let vote = RosterVote {
             federation: identity.federation.clone(),
             epoch: from.epoch,
             roster: verified.digest(),
             slot,
             nonce: *from.secrets.nonce(),
+            statements,
+            unstated,
         };
         let signed = Signed::sign(&vote, &identity.key)?;
         Ok((verified, slot, signed))
@@ -114,26 +157,32 @@ impl RosterVoted {
     }
 
     /// Verifies that all agents voted for this very roster, and deals the shares of every round's
-    /// two secrets: one sealed and signed envelope for each neighbour.
+    /// two secrets: one sealed and signed envelope for each neighbour. Where the voters saw more
+    /// from this agent than it claims, nothing is dealt and the epoch's secrets are wiped.
     ///
     /// # Errors
     /// The state unchanged, and [`DealError`].
     pub fn on_certificate<R: CryptoRng + ?Sized>(
         self,
         certificate: &RosterCertificate,
+        memory: &Memory,
         rng: &mut R,
-    ) -> Result<(Dealt, ToCoordinator), Kept<Self, DealError>> {
+    ) -> Result<Certified, Kept<Self, DealError>> {
         let federation = &self.identity.federation;
         let seed = match check_roster_certificate(&self.roster, federation, certificate) {
             Ok(seed) => seed,
             Err(error) => return Err(Kept::new(self, error)),
         };
+        let (behind, disputed) = memory.judge(&self.roster, self.slot, certificate);
+        if let Some(behind) = behind {
+            return Ok(Certified::Behind { behind, disputed });
+        }
         let graph = self.roster.graph(seed);
         match self.deal(&graph, rng) {
             Ok(envelopes) => {
                 let state = Dealt::new(self, graph, envelopes);
                 let answer = state.answer();
-                Ok((state, answer))
+                Ok(Certified::Dealt { state: Box::new(state), answer, disputed })
             }
             Err(error) => Err(Kept::new(self, error)),
         }

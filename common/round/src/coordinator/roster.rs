@@ -51,9 +51,9 @@ impl RosterVoting {
         signed: &Signed<RosterVote>,
         desk: &Desk,
     ) -> Result<(), FaultKind> {
-        let nonce = check_roster_vote(&self.roster, &desk.config.federation, slot, signed)
+        let vote = check_roster_vote(&self.roster, &desk.config.federation, slot, signed)
             .map_err(FaultKind::Vote)?;
-        self.votes.insert(slot, RosterOpening { nonce, signature: signed.signature() });
+        self.votes.insert(slot, RosterOpening::of(vote, signed.signature()));
         Ok(())
     }
 

@@ -53,7 +53,8 @@ impl Liar {
     pub fn commit(&mut self, to: usize, commit: &Commit) -> Result<(SessionId, Vec<u8>), Fault> {
         let signed = Signed::sign(commit, &coordinator_key()).unwrap();
         let actions = self.say(to, ToAgent::Commit(signed))?;
-        let Some(Action::Contribute { ticket, session, spec, .. }) = actions.into_iter().next()
+        let Some(Action::Contribute { ticket, session, spec, .. }) =
+            actions.into_iter().next_back()
         else {
             panic!("no ticket");
         };

@@ -13,6 +13,7 @@ use chorale_plan::{
     CohortRule, Derived, Mechanism, Parameters, Plan, RoundSpec, Shape, TaskSpec, layers_kept,
 };
 use chorale_round::{
+    WitnessBook,
     agent::{self, Identity},
     coordinator::{self, CoordinatorConfig, Timeouts},
 };
@@ -20,7 +21,7 @@ use chorale_secagg::MaskTicket as _;
 use chorale_wire::{
     AgentId, Digest, Epoch, FederationId, Membership, RoundNumber, SecretKey, SessionId, Signed,
     ToAgent, ToCoordinator, VerifiedAbort,
-    message::{MaskedHeader, RefusalCode},
+    message::{MaskedHeader, RefusalCode, StatedRound},
 };
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng as _};
 use zeroize::Zeroizing;
@@ -144,6 +145,33 @@ fn add_layer(total: &mut [i64], layer: &SeededLayer) {
     FastDiscreteGaussian::new(&layer.variance, rng).unwrap().add_to(total);
 }
 
+/// What an agent's driver has on its disk.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Disk {
+    pub facts: Vec<agent::Fact>,
+    /// Rounds that are charged to the budget.
+    pub charged: BTreeSet<StatedRound>,
+}
+
+impl Disk {
+    /// What an agent knows that was started on this disk.
+    pub fn memory(&self) -> agent::Memory {
+        let mut book = WitnessBook::new();
+        let mut last_epoch = None;
+        for fact in self.facts.iter().cloned() {
+            match fact {
+                agent::Fact::RosterVoted { epoch, agents } => {
+                    last_epoch = last_epoch.max(Some(epoch));
+                    book.vote(epoch, agents);
+                }
+                agent::Fact::CohortSeen { epoch, round, cohort } => book.see(epoch, round, cohort),
+            }
+        }
+        let last_round = self.charged.last().map(|stated| stated.round);
+        agent::Memory::new(last_epoch, last_round).with_book(book)
+    }
+}
+
 pub struct Node {
     pub machine: agent::Machine,
     pub rng: ChaCha20Rng,
@@ -160,6 +188,10 @@ pub struct Node {
     pub certified: Vec<VerifiedAbort>,
     /// Sessions that it masked a vector for, and who can vote in them.
     pub masked: Vec<(SessionId, Digest)>,
+    pub disk: Disk,
+    pub behind: Vec<agent::Behind>,
+    /// Who stated what does not count.
+    pub disputed: Vec<AgentId>,
 }
 
 /// What breaks: after `agent` has handled its `after`-th message, or, with `sending`, after it has
@@ -187,6 +219,7 @@ pub struct World {
     queue: VecDeque<Event>,
     pub now_ms: u64,
     pub rounds: u64,
+    pub mechanism: Mechanism,
     pub breaks: Option<Break>,
     /// Changes messages on their way to agents.
     pub tamper: Option<Box<dyn FnMut(usize, ToAgent) -> ToAgent>>,
@@ -239,6 +272,9 @@ impl World {
                 faults: Vec::new(),
                 certified: Vec::new(),
                 masked: Vec::new(),
+                disk: Disk::default(),
+                behind: Vec::new(),
+                disputed: Vec::new(),
             })
             .collect();
         Self {
@@ -248,6 +284,7 @@ impl World {
             queue: VecDeque::new(),
             now_ms: START_MS,
             rounds,
+            mechanism: Mechanism::Unprotected,
             breaks: None,
             tamper: None,
             forge: None,
@@ -285,6 +322,16 @@ impl World {
         });
         let actions = self.coordinator.disconnected(&agent_id(index), self.now_ms);
         self.act(actions);
+    }
+
+    /// The agent's process dies, and starts again on `disk` under a new connection.
+    pub fn restart(&mut self, index: usize, disk: Disk) {
+        self.disconnect(index);
+        self.nodes[index].machine =
+            agent::Machine::with_memory(identity(index, self.size), disk.memory());
+        self.nodes[index].disk = disk;
+        self.connect(index);
+        self.settle_queue();
     }
 
     /// Connects everybody, opens one epoch and runs to the end.
@@ -452,7 +499,18 @@ impl World {
                 agent::Action::Send(message) => {
                     self.queue.push_back(Event::ToCoordinator(index, message));
                 }
-                agent::Action::Train { .. } => {
+                agent::Action::Remember(fact) => node.disk.facts.push(fact),
+                agent::Action::Behind(behind) => {
+                    node.disk.charged.extend(behind.rounds.iter().copied());
+                    node.behind.push(behind);
+                    let hello = node.machine.hello(None);
+                    self.queue.push_back(Event::ToCoordinator(index, hello));
+                }
+                agent::Action::Disputed { witnesses, .. } => node.disputed.extend(witnesses),
+                agent::Action::Train { spec, derived, .. } => {
+                    if !node.refuses {
+                        node.disk.charged.insert(spec.stated(&derived).unwrap());
+                    }
                     let actions = if node.refuses {
                         node.machine.refuse(RefusalCode::Policy, "not today")
                     } else {

@@ -3,8 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AgentId, Digest, Epoch, FederationId, Signature, Signed, Slot,
-    limits::{AGENTS_MAX, CONTROL_BYTES_MAX, NEIGHBOURS_MAX, ROUNDS_PER_EPOCH_MAX},
+    AgentId, Digest, Epoch, FederationId, RoundNumber, Signature, Signed, Slot, SlotSet,
+    limits::{
+        AGENTS_MAX, CONTROL_BYTES_MAX, NEIGHBOURS_MAX, ROUNDS_PER_EPOCH_MAX, STATED_ROUNDS_MAX,
+    },
     membership::Membership,
     sign::Message,
 };
@@ -49,6 +51,9 @@ pub struct Advert {
     pub hpke: [u8; 32],
     /// Commitment to the nonce that the agent reveals with its roster vote.
     pub nonce_commitment: Digest,
+    /// The highest round that the agent's own journal knows of in this federation; `None` where it
+    /// knows of none. Whoever saw more of the agent says so in its [`RosterVote`].
+    pub last_round: Option<RoundNumber>,
     /// One entry for each round of the epoch.
     pub rounds: Vec<RoundPublicKeys>,
 }
@@ -112,8 +117,33 @@ impl Roster {
     }
 }
 
+/// One round as a witness saw it: what it asked, and what an answer costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct StatedRound {
+    /// The round.
+    pub round: RoundNumber,
+    /// Digest of the question: plan, model and data window.
+    pub question: Digest,
+    /// The cost ρ in units of 2^-64, rounded up; `None` for a round without noise.
+    pub cost: Option<u128>,
+}
+
+/// Part of a [`RosterVote`]: the advert of one agent claims less than the voter saw from it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Statement {
+    /// The agent whose advert claims less.
+    pub about: Slot,
+    /// Up to [`STATED_ROUNDS_MAX`] rounds above [`Advert::last_round`] in whose cohort the voter saw the agent, ascending and
+    /// the lowest ones first: these are all up to the last one listed.
+    pub rounds: Vec<StatedRound>,
+    /// Whether the voter saw still higher ones, for which there was no room.
+    pub more: bool,
+}
+
 /// Agent to coordinator to agents: the agent accepts this roster, the only one it signs for this
-/// epoch number, and opens its nonce.
+/// epoch number, opens its nonce, and states what it saw from agents that claim less. No statement
+/// about an agent says: nothing above its claim. The roster binds the fresh keys of everybody, so
+/// a statement cannot be older than the keys it is about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RosterVote {
     /// The federation.
@@ -126,15 +156,58 @@ pub struct RosterVote {
     pub slot: Slot,
     /// The nonce behind [`Advert::nonce_commitment`].
     pub nonce: [u8; 32],
+    /// Ascending by slot, no longer together than [`RosterVote::room_max`] allows.
+    pub statements: Vec<Statement>,
+    /// Where there was no room for all statements: the agents about whom the vote says only that
+    /// the voter saw more.
+    pub unstated: Option<SlotSet>,
 }
+
+/// Longest encoding of a roster vote without its statements, in bytes.
+const VOTE_FIXED_BYTES_MAX: usize = 256;
+
+/// Longest encoding of a statement that lists no rounds, in bytes.
+const STATEMENT_BYTES_MAX: usize = 8;
+
+/// Longest encoding of one stated round, in bytes.
+const STATED_ROUND_BYTES_MAX: usize = 64;
+
+impl RosterVote {
+    /// Room for statements in a vote on a roster of `agents`, in bytes, so that a certificate of
+    /// all votes fits a control message: a statement about one agent with 64 rounds or about 64
+    /// agents with one round each up to 3,400 agents, some 20 rounds for 10,000.
+    #[must_use]
+    pub const fn room_max(agents: usize) -> usize {
+        let agents = if agents == 0 { 1 } else { agents };
+        let vote = (CONTROL_BYTES_MAX - ROSTER_FIXED_BYTES_MAX) / agents;
+        let room = vote.saturating_sub(VOTE_FIXED_BYTES_MAX + SIGNED_BYTES);
+        if room > STATEMENTS_BYTES_MAX { STATEMENTS_BYTES_MAX } else { room }
+    }
+
+    /// Room that a statement with so many rounds takes, in bytes.
+    #[must_use]
+    pub const fn room_of(rounds: usize) -> usize {
+        STATEMENT_BYTES_MAX + rounds * STATED_ROUND_BYTES_MAX
+    }
+
+    /// Room that the set of those without a statement takes, in bytes.
+    #[must_use]
+    pub const fn room_of_set(agents: usize) -> usize {
+        STATEMENT_BYTES_MAX + agents.div_ceil(8)
+    }
+}
+
+const STATEMENTS_BYTES_MAX: usize =
+    STATED_ROUNDS_MAX * (STATEMENT_BYTES_MAX + STATED_ROUND_BYTES_MAX);
 
 impl Message for RosterVote {
     const CONTEXT: &'static str = "roster vote";
-    const BYTES_MAX: usize = 256;
+    const BYTES_MAX: usize = VOTE_FIXED_BYTES_MAX + STATEMENTS_BYTES_MAX;
 }
 
 /// Coordinator to agents: the votes of *all* agents of the roster. The vote of each slot is
-/// [`RosterVote`] with the receiver's own federation, epoch and roster, that slot and its nonce.
+/// [`RosterVote`] with the receiver's own federation, epoch and roster, that slot, and what stands
+/// here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RosterCertificate {
     /// The epoch.
@@ -144,12 +217,38 @@ pub struct RosterCertificate {
 }
 
 /// One agent's part of a [`RosterCertificate`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RosterOpening {
     /// The nonce behind [`Advert::nonce_commitment`].
     pub nonce: [u8; 32],
+    /// [`RosterVote::statements`].
+    pub statements: Vec<Statement>,
+    /// [`RosterVote::unstated`].
+    pub unstated: Option<SlotSet>,
     /// The agent's signature over its vote.
     pub signature: Signature,
+}
+
+impl RosterOpening {
+    /// The part of this vote that a certificate holds.
+    #[must_use]
+    pub fn of(vote: RosterVote, signature: Signature) -> Self {
+        let RosterVote { nonce, statements, unstated, .. } = vote;
+        Self { nonce, statements, unstated, signature }
+    }
+
+    /// The vote that the agent at `slot` must have signed.
+    #[must_use]
+    pub fn vote(
+        &self,
+        federation: FederationId,
+        epoch: Epoch,
+        roster: Digest,
+        slot: Slot,
+    ) -> RosterVote {
+        let Self { nonce, statements, unstated, .. } = self.clone();
+        RosterVote { federation, epoch, roster, slot, nonce, statements, unstated }
+    }
 }
 
 /// Dealer to one neighbour, through the coordinator: shares of the dealer's secrets for every
@@ -198,7 +297,10 @@ impl Message for Complaint {
 
 // Everything else about an epoch fits at every size.
 const _: () = assert!(Roster::rounds_max(AGENTS_MAX) >= 1);
-const _: () = assert!(AGENTS_MAX * (RosterVote::BYTES_MAX + SIGNED_BYTES) < CONTROL_BYTES_MAX);
+const _: () = assert!(
+    RosterVote::room_max(AGENTS_MAX)
+        >= RosterVote::room_of(1) + RosterVote::room_of_set(AGENTS_MAX)
+);
 const _: () =
     assert!(NEIGHBOURS_MAX * (ShareEnvelope::BYTES_MAX + SIGNED_BYTES) < CONTROL_BYTES_MAX);
 
@@ -229,6 +331,7 @@ mod tests {
             membership: Signed::sign(&membership, &key).unwrap(),
             hpke: [0xff; 32],
             nonce_commitment: Digest::plain(b"nonce"),
+            last_round: Some(RoundNumber(u64::MAX)),
             rounds: vec![keys; rounds],
         };
         Signed::sign(&advert, &key).unwrap()
@@ -250,5 +353,46 @@ mod tests {
         }
         assert_eq!(Roster::rounds_max(AGENTS_MAX + 1), 0);
         assert_eq!(Roster::rounds_max(0), 64);
+    }
+
+    /// A certificate of votes that say as much as they may fits a control message.
+    #[test]
+    fn the_longest_votes_fit() {
+        let round = StatedRound {
+            round: RoundNumber(u64::MAX),
+            question: Digest::plain(b"question"),
+            cost: Some(u128::MAX),
+        };
+        let statement = |about, rounds| Statement {
+            about: Slot(about),
+            rounds: vec![round; rounds],
+            more: true,
+        };
+        for agents in [4, 1_000, 4_000, AGENTS_MAX] {
+            let set = SlotSet::from_slots(agents, [Slot(0)]);
+            let mut room = RosterVote::room_max(agents) - RosterVote::room_of_set(agents);
+            let mut statements = Vec::new();
+            while room >= RosterVote::room_of(1) {
+                room -= RosterVote::room_of(1);
+                statements.push(statement(u16::MAX, 1));
+            }
+            assert!(!statements.is_empty(), "{agents}");
+            let vote = RosterVote {
+                federation: FederationId::new("f".repeat(64)).unwrap(),
+                epoch: Epoch(u64::MAX),
+                roster: Digest::plain(b"roster"),
+                slot: Slot(u16::MAX),
+                nonce: [255; 32],
+                statements,
+                unstated: Some(set),
+            };
+            let signed = Signed::sign(&vote, &SecretKey::from_seed(&[3; 32])).unwrap();
+            let length = codec::encode(&signed, CONTROL_BYTES_MAX).unwrap().len();
+            assert!(agents * length + 32 <= CONTROL_BYTES_MAX, "{agents}: {length}");
+        }
+        for rounds in [0, 1, STATED_ROUNDS_MAX] {
+            let length = codec::encode(&statement(u16::MAX, rounds), 1 << 16).unwrap().len();
+            assert!(length <= RosterVote::room_of(rounds), "{rounds}: {length}");
+        }
     }
 }

@@ -81,7 +81,7 @@ impl Machine {
             Some(_) if here && past == Some(abort.round) => {}
             Some(ballot) if missed => {
                 let missed = Past::missed(keys, ballot)?;
-                self.last_round = Some(missed.round());
+                self.memory.last_round = Some(missed.round());
                 self.refusal = None;
                 self.drop_round(RoundEnd::Superseded, "a newer round began", actions);
                 self.past = Some(missed);
