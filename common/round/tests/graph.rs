@@ -183,6 +183,7 @@ fn advert(name: usize, epoch: Epoch, secrets: &EpochSecrets) -> Signed<Advert> {
         membership,
         hpke,
         nonce_commitment,
+        last_round: None,
         rounds,
     };
     Signed::sign(&advert, &agent_key(name)).unwrap()

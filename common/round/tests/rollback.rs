@@ -30,8 +30,10 @@ const SIZE: usize = 6;
 /// A federation with noise, so that rounds cost something, after one epoch of `rounds` rounds.
 fn after(rounds: u64) -> World {
     let mut world = World::new(SIZE, rounds);
-    world.mechanism =
-        Mechanism::DiscreteGaussian { sigma_squared: Rational::from_integer(1u64 << 30) };
+    world.mechanism = Mechanism::DiscreteGaussian {
+        sigma_squared: Rational::from_integer(1u64 << 30),
+        remove_surplus: false,
+    };
     world.run_all();
     assert_eq!(world.completed.len() as u64, rounds);
     world

@@ -256,10 +256,7 @@ fn check_points(points: impl Iterator<Item = u64>) -> Result<(), PointError> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use proptest::prelude::*;
-    use rand_chacha::{
-        ChaCha20Rng,
-        rand_core::SeedableRng as _,
-    };
+    use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng as _};
 
     use super::*;
 

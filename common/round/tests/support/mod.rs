@@ -237,8 +237,6 @@ pub struct World {
     /// Whether uploads are put aside instead of delivered.
     pub hold_uploads: bool,
     pub held_uploads: Vec<(usize, Signed<MaskedHeader>, Vec<u8>)>,
-    /// The mechanism of every round.
-    pub mechanism: Mechanism,
     /// Layers of noise that agents added, by agent and round.
     pub noise: BTreeMap<(usize, u64), Vec<SeededLayer>>,
     /// Agents whose surplus noise cannot be taken off.
@@ -298,7 +296,6 @@ impl World {
             faults: Vec::new(),
             hold_uploads: false,
             held_uploads: Vec::new(),
-            mechanism: Mechanism::Unprotected,
             noise: BTreeMap::new(),
             keep_surplus: BTreeSet::new(),
         }
