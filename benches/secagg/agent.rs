@@ -170,8 +170,12 @@ fn signatures(
         kind: ShareKind::SelfSeed,
         share: [1; 32],
     });
-    let reveal =
-        Reveal { session: binding.session, slot: Slot(0), shares: shares.take(agents).collect() };
+    let reveal = Reveal {
+        session: binding.session,
+        slot: Slot(0),
+        shares: shares.take(agents).collect(),
+        surplus: None,
+    };
     let round = || -> Result<usize, AnyError> {
         for commit in &commits {
             commit.verify(&coordinator)?;
@@ -182,6 +186,7 @@ fn signatures(
             slot: Slot(0),
             length: vector.len() as u64,
             digest: Digest::plain(vector),
+            noise: None,
         };
         bytes += encoded(&Signed::sign(&header, own)?)?;
         fixed.verify(&coordinator)?;

@@ -796,8 +796,6 @@ fn the_samplers_are_paid_from_the_reserved_delta() {
     assert!(refused(ledger.reserve(reserve(2, 1))));
 }
 
-/// The example of `docs/ledger.md`, kept true.
-
 /// The example of `docs/ledger.md`, kept true. To write it again, set `CHORALE_WRITE_EXAMPLE`.
 #[test]
 fn the_documented_example_verifies() {

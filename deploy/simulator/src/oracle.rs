@@ -271,6 +271,7 @@ mod tests {
                 signatures: Vec::new(),
             },
             totals,
+            noise_variance: None,
         }
     }
 
