@@ -319,6 +319,7 @@ mod tests {
             agent: agent.clone(),
             identity: PublicKey::from_bytes([0xff; 32]),
             tls_key: Digest::plain(b"tls"),
+            administrator: PublicKey::from_bytes([0xff; 32]),
             not_before_s: u64::MAX - 1,
             not_after_s: u64::MAX,
             enrolled: u32::MAX,
