@@ -297,7 +297,7 @@ mod tests {
                 agent: agent(index),
                 identity: key.public(),
                 tls_key: Digest::plain(&index.to_be_bytes()),
-                administrator: key.public(),
+                administrator: SecretKey::from_seed(&[3; 32]).public(),
                 not_before_s: 0,
                 not_after_s: u64::MAX,
                 enrolled: claims.len() as u32,
