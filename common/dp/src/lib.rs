@@ -4,7 +4,7 @@
 //!
 //! - [`Rational`] and [`Rho`]: what budgets are kept in. No float decides an admission.
 //! - [`rounding`] and [`clip`]: one person's vector becomes integers of L2 norm at most Δ.
-//! - [`Noise`] and [`sampler`]: discrete Gaussian noise without a float.
+//! - [`Noise`] and [`sampler`]: discrete Gaussian noise without a float; [`Aes256CtrRng`], its bits.
 //! - [`accountant`]: from noise to ε and δ and back, rounded outward.
 //! - [`Budget`]: what is spent, reserved and left.
 
