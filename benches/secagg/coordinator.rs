@@ -166,6 +166,7 @@ fn verify(federation: &Federation, vectors: &[Vec<u8>], repeats: usize) -> Resul
             slot,
             length: vectors[0].len() as u64,
             digest,
+            noise: None,
         };
         Signed::sign(&header, &federation.identities[slot.index()])
     };

@@ -4,8 +4,8 @@
 //!
 //! - [`Rational`] and [`Rho`]: what budgets are kept in. No float decides an admission.
 //! - [`rounding`] and [`clip`]: one person's vector becomes integers of L2 norm at most Δ.
-//! - [`Noise`] and [`sampler`]: discrete Gaussian noise without a float; [`LayeredNoise`] when
-//!   surplus is to come off again.
+//! - [`Noise`] and [`sampler`]: discrete Gaussian noise without a float, and its bits,
+//!   [`Aes256CtrRng`]; [`LayeredNoise`] when surplus is to come off again.
 //! - [`accountant`]: from noise to ε and δ and back, rounded outward.
 //! - [`Budget`]: what is spent, reserved and left.
 

@@ -348,7 +348,7 @@ fn trial(law: &Law, head: u64, offset: u64, tail: u64) -> Option<i64> {
 /// What the sampler makes of one block of words.
 fn one_block(variance: &Rational, words: &[u64]) -> Vec<i64> {
     let mut noise =
-        FastDiscreteGaussian::new(variance, Script(words.to_vec().into_iter())).unwrap();
+        FastDiscreteGaussian::new(variance, Script(Vec::from(words).into_iter())).unwrap();
     noise.refill();
     noise.block.draws()[..noise.accepted].to_vec()
 }
