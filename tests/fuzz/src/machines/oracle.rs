@@ -67,10 +67,13 @@ impl Oracle {
             }
             ToCoordinator::SurvivorVote(signed) => {
                 let vote = signed.peek().expect("its own message");
-                self.in_session(agent, vote.session, "a survivor vote");
                 let set = match vote.vote {
-                    Vote::Survivors(set) => Some(set),
-                    _ => None,
+                    Vote::Survivors(set) => {
+                        self.in_session(agent, vote.session, "a survivor vote");
+                        Some(set)
+                    }
+                    // A vote to unmask nothing may follow the end of the round.
+                    Vote::Abort => None,
                 };
                 let said = (signed.payload_digest(), set);
                 let first = self.votes.entry((agent, vote.session)).or_insert(said.clone());
