@@ -14,8 +14,8 @@ use chorale_plan::{
 use chorale_secagg::{Modulus, packing};
 use chorale_task::{Model, catalogue, model::Tensor};
 use chorale_wire::{
-    AgentId, Digest, Epoch, FederationId, Message, RoundNumber, SecretKey, SessionId, Signed,
-    SlotSet, ToAgent, ToCoordinator, codec,
+    AgentId, Digest, Epoch, FederationId, Membership, Message, RoundNumber, SecretKey, SessionId,
+    Signed, SlotSet, ToAgent, ToCoordinator, codec,
     message::{AbortCause, EnrolmentAnswer, EnrolmentBundle, EnrolmentRequest, Reason},
 };
 
@@ -130,17 +130,11 @@ fn enrolment(seeds: &mut Vec<Seed>) {
         agent: agent.clone(),
         identity: key(3).public(),
         tls_request: vec![0x30, 0x03, 0x02, 0x01, 0x00],
+        administrator: key(4).public(),
         token: Digest::plain(b"token"),
         proof: [7; 32],
     };
-    let membership = chorale_wire::Membership {
-        agent,
-        identity: key(3).public(),
-        tls_key: Digest::plain(b"tls"),
-        not_before_s: 1_700_000_000,
-        not_after_s: 1_800_000_000,
-        enrolled: 12,
-    };
+    let membership = membership(agent, 3);
     let bundle = EnrolmentBundle {
         membership: Signed::sign(&membership, &key(1)).expect("short"),
         tls_certificate: vec![0x30, 0x00],
@@ -155,6 +149,18 @@ fn enrolment(seeds: &mut Vec<Seed>) {
     seeds.push(("enrolment", encoded(&EnrolmentAnswer::Issued(Box::new(bundle)))));
     seeds.push(("enrolment", encoded(&EnrolmentAnswer::Pending(Reason::new("not signed yet")))));
     seeds.push(("enrolment", encoded(&EnrolmentAnswer::Refused(Reason::new("token used")))));
+}
+
+fn membership(agent: AgentId, identity: u8) -> Membership {
+    Membership {
+        agent,
+        identity: key(identity).public(),
+        tls_key: Digest::plain(&[identity]),
+        administrator: key(identity + 100).public(),
+        not_before_s: 0,
+        not_after_s: 4_000_000_000,
+        enrolled: 12,
+    }
 }
 
 fn plan(mechanism: Mechanism) -> Plan {
@@ -257,11 +263,14 @@ fn ledgers(seeds: &mut Vec<Seed>) {
             Chain::genesis(genesis(cap), &ledger::key(), 1000).expect("an admissible genesis");
         let agents: Vec<AgentId> =
             (0..12).map(|i| AgentId::new(format!("store-{i:02}")).expect("an id")).collect();
-        let roster = RosterEntry {
-            epoch: Epoch(1),
-            roster: Digest::plain(b"roster"),
-            agents: agents.clone(),
-        };
+        let memberships: Vec<Signed<Membership>> = agents
+            .iter()
+            .zip(10..)
+            .map(|(agent, identity)| membership(agent.clone(), identity))
+            .map(|membership| Signed::sign(&membership, &key(2)).expect("short"))
+            .collect();
+        let (digest, seed) = (Digest::plain(b"roster"), Digest::plain(b"seed"));
+        let roster = RosterEntry::of(Epoch(1), digest, seed, &memberships).expect("as signed");
         let mut append = |chain: &mut Chain, entry: Entry| {
             entries.push(entry.clone());
             file.push_str(&chain.append(entry, &ledger::key(), 1001).expect("an admissible entry"));

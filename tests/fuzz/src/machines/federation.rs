@@ -64,6 +64,7 @@ impl Federation {
                     agent: agents[index].clone(),
                     identity: agent_key(index).public(),
                     tls_key: tls_key(index),
+                    administrator: SecretKey::from_seed(&[20 + index as u8; 32]).public(),
                     not_before_s: 0,
                     not_after_s: u64::MAX / 2000,
                     enrolled: AGENTS as u32,
@@ -94,6 +95,7 @@ impl Federation {
             timeouts: Timeouts { reconnect_grace_ms: 500, ..Timeouts::default() },
             last_epoch,
             last_round,
+            certified: Vec::new(),
         }
     }
 

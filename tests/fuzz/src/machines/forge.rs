@@ -5,13 +5,13 @@
 use chorale_plan::RoundSpec;
 use chorale_secagg::{EnvelopeContext, envelope};
 use chorale_wire::{
-    Digest, Epoch, Message, RoundNumber, SecretKey, SessionId, Signed, SignedBytes, Slot, ToAgent,
-    ToCoordinator, codec,
+    Digest, Electorate, Epoch, Message, RoundNumber, SecretKey, SessionId, Signed, SignedBytes,
+    Slot, ToAgent, ToCoordinator, VoterSignature, codec,
     limits::CONTROL_BYTES_MAX,
     message::{
-        Abort, AbortCause, Advert, Commit, Complaint, MaskedHeader, Reason, Reveal, Roster,
-        RosterVote, RoundResult, ShareEnvelope, ShareKind, SurvivorCertificate, SurvivorVote,
-        Survivors, Vote,
+        Abort, AbortCause, AbortCertificate, Advert, Ballot, Commit, Complaint, MaskedHeader,
+        Reason, Reveal, Roster, RoundResult, ShareEnvelope, ShareKind, SurvivorCertificate,
+        SurvivorVote, Survivors, Vote,
     },
 };
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng as _};
@@ -41,6 +41,7 @@ pub(super) struct Knowledge {
     pub(super) epoch: Option<Epoch>,
     pub(super) round: Option<RoundNumber>,
     pub(super) spec: Option<Digest>,
+    pub(super) open: Option<SignedBytes>,
     pub(super) session: Option<SessionId>,
     pub(super) roster: Option<Roster>,
     pub(super) vectors: Vec<Digest>,
@@ -74,16 +75,16 @@ impl Power {
                 self.relist(&mut roster.adverts, choices);
                 ToAgent::Roster(roster)
             }
-            ToAgent::RosterCertificate(mut certificate) => {
-                self.relist(&mut certificate.votes, choices);
+            ToAgent::RosterCertificate(mut certificate) if choices.below(2) == 0 => {
+                rearrange(&mut certificate.votes, choices);
                 ToAgent::RosterCertificate(certificate)
             }
             ToAgent::Shares(mut envelopes) => {
                 self.relist(&mut envelopes, choices);
                 ToAgent::Shares(envelopes)
             }
-            ToAgent::SurvivorCertificate(mut certificate) => {
-                self.relist(&mut certificate.votes, choices);
+            ToAgent::SurvivorCertificate(mut certificate) if choices.below(2) == 0 => {
+                rearrange(&mut certificate.signatures, choices);
                 ToAgent::SurvivorCertificate(certificate)
             }
             other => rewrite(&other, choices).unwrap_or(other),
@@ -126,17 +127,11 @@ impl Power {
 
     /// A list of signed messages with one left out, doubled, moved or changed.
     fn relist<T: Signatory>(self, list: &mut Vec<Signed<T>>, choices: &mut Choices<'_>) {
-        if list.is_empty() {
-            return;
-        }
-        let (one, other) = (choices.below(list.len()), choices.below(list.len()));
-        match choices.below(5) {
-            0 => {
-                list.remove(one);
-            }
-            1 => list.insert(other, list[one].clone()),
-            2 => list.swap(one, other),
+        match choices.below(2) {
+            0 => rearrange(list, choices),
+            _ if list.is_empty() => {}
             _ => {
+                let one = choices.below(list.len());
                 let signer = list[one].peek().ok().and_then(|message| message.signatory());
                 // Without the signer's key a changed payload keeps a signature that is wrong.
                 let key = signer.and_then(|index| self.agent_key(index));
@@ -153,7 +148,7 @@ impl Power {
     ) -> Option<ToAgent> {
         let key = coordinator_key();
         let agents = known.roster.as_ref().map_or(AGENTS, |roster| roster.adverts.len());
-        Some(match choices.below(7) {
+        Some(match choices.below(8) {
             0 => ToAgent::Commit(sign(
                 &Commit {
                     epoch: known.epoch?,
@@ -185,10 +180,22 @@ impl Power {
                     round: known.round?,
                     cause: AbortCause::Stopped,
                     reason: Reason::new("a lie"),
+                    ballot: match choices.byte() {
+                        0 => None,
+                        bits => {
+                            Some(Ballot { spec: known.open.clone()?, cohort: set(bits, agents) })
+                        }
+                    },
                 },
                 &key,
             )?),
             5 => ToAgent::EpochVoid { epoch: known.epoch?, reason: Reason::new("a lie") },
+            6 => {
+                let session = known.session?;
+                let signatures = self.signatures(session, &Vote::Abort, agents, choices);
+                let certificate = AbortCertificate { session, signatures };
+                ToAgent::AbortCertificate { certificate, electorate: electorate(agents, choices) }
+            }
             _ => {
                 let mut envelopes = known.envelopes.clone();
                 let one = choices.below(envelopes.len());
@@ -247,12 +254,25 @@ impl Power {
         choices: &mut Choices<'_>,
     ) -> Option<SurvivorCertificate> {
         let survivors = set(choices.byte(), agents);
-        let voters = set(choices.byte(), agents);
-        let votes = voters.iter().filter_map(|slot| {
-            let vote = SurvivorVote { session, slot, vote: Vote::Survivors(survivors.clone()) };
-            sign(&vote, &self.agent_key(slot.index())?)
-        });
-        Some(SurvivorCertificate { session, votes: votes.collect() })
+        let vote = Vote::Survivors(survivors.clone());
+        let signatures = self.signatures(session, &vote, agents, choices);
+        Some(SurvivorCertificate { session, survivors, signatures })
+    }
+
+    /// The signatures of the colluders that the choices name under one vote.
+    fn signatures(
+        self,
+        session: SessionId,
+        vote: &Vote,
+        agents: usize,
+        choices: &mut Choices<'_>,
+    ) -> Vec<VoterSignature> {
+        let signature = |slot: Slot| {
+            let vote = SurvivorVote { session, slot, vote: vote.clone() };
+            let signature = sign(&vote, &self.agent_key(slot.index())?)?.signature();
+            Some(VoterSignature { slot, signature })
+        };
+        set(choices.byte(), agents).iter().filter_map(signature).collect()
     }
 
     /// An envelope sealed and signed anew around shares that are wrong, malformed or too few.
@@ -305,6 +325,28 @@ impl Power {
     }
 }
 
+/// The federation's voters with a threshold that the choices name, or none.
+fn electorate(agents: usize, choices: &mut Choices<'_>) -> Option<Electorate> {
+    let threshold = choices.byte();
+    let voters = (0..agents).map(|index| agent_key(index).public()).collect();
+    Electorate::new(voters, u16::from(threshold)).ok()
+}
+
+/// A list with one element left out, doubled or moved.
+fn rearrange<T: Clone>(list: &mut Vec<T>, choices: &mut Choices<'_>) {
+    if list.is_empty() {
+        return;
+    }
+    let (one, other) = (choices.below(list.len()), choices.below(list.len()));
+    match choices.below(3) {
+        0 => {
+            list.remove(one);
+        }
+        1 => list.insert(other, list[one].clone()),
+        _ => list.swap(one, other),
+    }
+}
+
 /// A message in a list that names who signed it.
 pub(super) trait Signatory: Message {
     /// The agent's index, if the message names one.
@@ -317,21 +359,9 @@ impl Signatory for Advert {
     }
 }
 
-impl Signatory for RosterVote {
-    fn signatory(&self) -> Option<usize> {
-        Some(self.slot.index())
-    }
-}
-
 impl Signatory for ShareEnvelope {
     fn signatory(&self) -> Option<usize> {
         Some(self.from.index())
-    }
-}
-
-impl Signatory for SurvivorVote {
-    fn signatory(&self) -> Option<usize> {
-        Some(self.slot.index())
     }
 }
 

@@ -24,6 +24,12 @@ pub(super) struct Oracle {
     over: BTreeSet<(usize, RoundNumber)>,
     /// What arrived in each vector, modulo 2^w, by its digest.
     vectors: BTreeMap<Digest, Vec<u64>>,
+    /// The one session of a round that an agent voted to abort.
+    aborts: BTreeMap<(usize, RoundNumber), SessionId>,
+    /// Sessions that enough agents voted to abort, as an honest program found.
+    certified: BTreeSet<SessionId>,
+    /// Sessions that gave a sum.
+    summed: BTreeSet<SessionId>,
     /// Rounds that ended at the coordinator.
     ended: BTreeSet<RoundNumber>,
     /// Rounds that gave a sum.
@@ -103,6 +109,22 @@ impl Oracle {
         }
     }
 
+    /// An agent answered a ballot about a round by voting to abort this session. One session a
+    /// round, and none other than the one that it is locked to.
+    pub(super) fn voted_to_abort(&mut self, agent: usize, round: RoundNumber, session: SessionId) {
+        let first = *self.aborts.entry((agent, round)).or_insert(session);
+        assert_eq!(first, session, "agent {agent}: votes to abort two sessions of round {round}");
+        let locked = self.sessions.get(&(agent, round));
+        assert!(locked.is_none_or(|locked| *locked == session), "agent {agent}: not its session");
+    }
+
+    /// A program verified that enough agents voted to abort a session. `honest` where no more
+    /// agents lie than T allows for: then the session cannot have a sum.
+    pub(super) fn certified(&mut self, session: SessionId, honest: bool) {
+        self.certified.insert(session);
+        assert!(!honest || !self.summed.contains(&session), "aborted after there was a sum");
+    }
+
     /// The coordinator fixed a round's end without a sum.
     pub(super) fn aborted(&mut self, round: RoundNumber) {
         assert!(self.ended.insert(round), "round {round} ended twice");
@@ -112,6 +134,7 @@ impl Oracle {
     pub(super) fn completed(&mut self, completed: &Completed, modulus_bits: u8, exact: bool) {
         self.aborted(completed.round);
         self.completed += 1;
+        self.summed.insert(completed.session);
         let survivors = &completed.survivors;
         assert!(survivors.is_subset(&completed.cohort), "survivors outside the cohort");
         let floor = federation().rule.survivors_min as usize;
@@ -122,6 +145,7 @@ impl Oracle {
         if !exact {
             return;
         }
+        assert!(!self.certified.contains(&completed.session), "a sum of an aborted session");
         let mask = (1u64 << modulus_bits) - 1;
         let mut expected = vec![0u64; COORDINATES];
         for digest in &completed.vector_digests {

@@ -294,12 +294,24 @@ impl World {
     }
 
     fn arrive(&mut self, index: usize, message: ToAgent) {
+        let ballot = match &message {
+            ToAgent::Abort(abort) => abort.peek().ok().map(|abort| abort.round),
+            _ => None,
+        };
         let node = &mut self.nodes[index];
         let before = node.outline();
         match node.machine.handle(message, self.now_ms, &mut node.rng) {
             Ok(actions) => {
                 node.last_epoch = node.last_epoch.max(node.machine.epoch());
                 self.note_end(index, before.2);
+                for action in &actions {
+                    if let (agent::Action::Send(ToCoordinator::SurvivorVote(vote)), Some(round)) =
+                        (action, ballot)
+                    {
+                        let session = vote.peek().expect("its own vote").session;
+                        self.oracle.voted_to_abort(index, round, session);
+                    }
+                }
                 self.act_at(index, actions);
             }
             Err(fault) => {
@@ -316,10 +328,11 @@ impl World {
                 (self.known.epoch, self.known.roster) = (Some(roster.epoch), Some(roster.clone()));
             }
             ToAgent::RoundOpen(open) => {
-                let open = open.clone().into_typed::<RoundSpec>();
-                if let Ok(spec) = open.peek() {
+                let typed = open.clone().into_typed::<RoundSpec>();
+                if let Ok(spec) = typed.peek() {
                     self.known.round = Some(spec.round);
-                    self.known.spec = Some(open.payload_digest());
+                    self.known.spec = Some(typed.payload_digest());
+                    self.known.open = Some(open.clone());
                 }
             }
             ToAgent::Shares(envelopes) if index == 0 || self.power == Power::OneAgent => {
@@ -349,8 +362,11 @@ impl World {
                     self.act(actions);
                     self.open_round();
                 }
-                coordinator::Action::RoundAborted { round, .. } => {
+                coordinator::Action::RoundAborted { round, certificate, .. } => {
                     self.oracle.aborted(round);
+                    if let Some(certificate) = certificate {
+                        self.oracle.certified(certificate.session, self.power == Power::OneAgent);
+                    }
                     self.open_round();
                 }
                 _ => {}
@@ -374,7 +390,7 @@ impl World {
                     node.task = Some(Task::Train);
                     self.work(index);
                 }
-                agent::Action::Contribute { ticket, spec, derived, session } => {
+                agent::Action::Contribute { ticket, spec, derived, session, .. } => {
                     self.oracle.asked(index, spec.round, session);
                     self.modulus_bits = derived.modulus_bits;
                     if index == 0 || self.power == Power::OneAgent {
@@ -382,6 +398,9 @@ impl World {
                     }
                     self.nodes[index].task = Some(Task::Contribute(Box::new(ticket), spec));
                     self.work(index);
+                }
+                agent::Action::AbortCertified(abort) => {
+                    self.oracle.certified(abort.session(), self.power == Power::OneAgent);
                 }
                 _ => {}
             }
@@ -495,7 +514,7 @@ impl World {
     fn operate(&mut self, choices: &mut Choices<'_>) {
         match choices.below(4) {
             0 => {
-                let actions = self.coordinator.abort_round("the operator stopped it");
+                let actions = self.coordinator.abort_round("the operator stopped it", self.now_ms);
                 self.act(actions);
             }
             1 => self.open_epoch(),
