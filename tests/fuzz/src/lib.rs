@@ -74,8 +74,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "rational", run: plans::rational, length_max: 1024, weight: 1 },
     Target { name: "packing", run: vectors::packing, length_max: 1024, weight: 1 },
     Target { name: "share_plaintext", run: vectors::share_plaintext, length_max: 1024, weight: 1 },
-    Target { name: "ledger_file", run: ledger::file, length_max: 8192, weight: 1 },
-    Target { name: "ledger_entries", run: ledger::entries, length_max: 8192, weight: 2 },
+    Target { name: "ledger_file", run: ledger::file, length_max: 16_384, weight: 1 },
+    Target { name: "ledger_entries", run: ledger::entries, length_max: 16_384, weight: 2 },
     Target { name: "model", run: tasks::model, length_max: 2048, weight: 1 },
     Target { name: "catalogue", run: tasks::catalogue, length_max: 2048, weight: 1 },
     #[cfg(feature = "transport")]

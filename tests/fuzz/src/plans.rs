@@ -24,6 +24,9 @@ pub fn round_spec(data: &[u8]) -> Verdict {
     let noisy = matches!(spec.plan.mechanism, Mechanism::DiscreteGaussian { .. });
     assert_eq!(derived.rho.is_some(), noisy);
     assert_eq!(derived.share_variance.is_some(), noisy);
+    let layers = derived.layers.iter().map(|layer| &layer.variance);
+    let together = layers.fold(Rational::zero(), |sum, variance| &sum + variance);
+    assert_eq!(together, derived.share_variance.unwrap_or_else(Rational::zero));
     if let Some(rho) = &derived.rho {
         assert!(rho.as_rational().is_positive(), "a round for nothing");
     }

@@ -185,8 +185,11 @@ fn plan(mechanism: Mechanism) -> Plan {
     }
 }
 
-fn noisy() -> Mechanism {
-    Mechanism::DiscreteGaussian { sigma_squared: Rational::from_integer(1u64 << 37) }
+fn noisy(remove_surplus: bool) -> Mechanism {
+    Mechanism::DiscreteGaussian {
+        sigma_squared: Rational::from_integer(1u64 << 37),
+        remove_surplus,
+    }
 }
 
 fn spec(mechanism: Mechanism, round: u64) -> RoundSpec {
@@ -205,7 +208,7 @@ fn spec(mechanism: Mechanism, round: u64) -> RoundSpec {
 }
 
 fn plans(seeds: &mut Vec<Seed>) {
-    for mechanism in [noisy(), Mechanism::Unprotected] {
+    for mechanism in [noisy(false), noisy(true), Mechanism::Unprotected] {
         let bytes = encoded(&spec(mechanism.clone(), 7));
         seeds.push(("round_spec", [&[0, 12][..], &bytes].concat()));
         let json = serde_json::to_string(&plan(mechanism.clone())).expect("a plan has a text");
@@ -256,7 +259,7 @@ fn genesis(cap_rho: Privacy) -> GenesisEntry {
 /// without.
 fn ledgers(seeds: &mut Vec<Seed>) {
     let cap = Privacy::Rho(Rho::new(Rational::from_integer(2)).expect("positive"));
-    for (cap, mechanism) in [(cap, noisy()), (Privacy::Unprotected, Mechanism::Unprotected)] {
+    for (cap, mechanism) in [(cap, noisy(true)), (Privacy::Unprotected, Mechanism::Unprotected)] {
         let first = Entry::Genesis(Box::new(genesis(cap.clone())));
         let mut entries = vec![first];
         let (mut chain, mut file) =
