@@ -78,7 +78,7 @@ impl CohortRule {
     /// would need 2T <= n + A signatures, so honest agents agree on one.
     #[must_use]
     pub fn votes_min(&self, agents: u32) -> u32 {
-        (agents + self.corrupt) / 2 + 1
+        agents.midpoint(self.corrupt).saturating_add(1)
     }
 
     /// Shamir threshold on the complete graph, t = max(A + 1, T - 1): more than the corrupt
@@ -86,13 +86,13 @@ impl CohortRule {
     /// parameters name the threshold.
     #[must_use]
     pub fn share_threshold(&self, agents: u32) -> u32 {
-        (self.corrupt + 1).max(self.votes_min(agents) - 1)
+        self.corrupt.saturating_add(1).max(self.votes_min(agents) - 1)
     }
 
     /// Number of honest noise shares that must suffice, T_min - A.
     #[must_use]
     pub fn honest_min(&self) -> u32 {
-        self.survivors_min - self.corrupt
+        self.survivors_min.saturating_sub(self.corrupt)
     }
 
     /// Drop-outs D = n - T_min that a roster of `agents` withstands.
@@ -108,10 +108,16 @@ impl CohortRule {
     pub fn survivors_floor(&self, agents: u32) -> u32 {
         let fixed = if self.enrolled >= SURVIVORS_FLOOR { SURVIVORS_FLOOR } else { 0 };
         let complete = agents as usize <= COMPLETE_GRAPH_AGENTS_MAX;
-        let shares = if complete { self.share_threshold(agents) + 1 } else { 0 };
+        let shares = if complete { self.share_threshold(agents).saturating_add(1) } else { 0 };
         [fixed, self.votes_min(agents), agents - agents / 3, shares]
             .into_iter()
-            .fold(self.corrupt + HONEST_SURVIVORS_MIN, u32::max)
+            .fold(self.honest_floor(), u32::max)
+    }
+
+    /// A + 3. Saturating, as every sum here: a rule comes from outside, and no number in it may
+    /// wrap into an admissible one.
+    fn honest_floor(&self) -> u32 {
+        self.corrupt.saturating_add(HONEST_SURVIVORS_MIN)
     }
 
     /// Checks the rule on its own and for a roster of `agents`.
@@ -123,8 +129,8 @@ impl CohortRule {
         if enrolled < 4 || agents < 4 {
             return Err(CohortError::TooFew { enrolled: enrolled.min(agents) });
         }
-        if survivors_min < corrupt + HONEST_SURVIVORS_MIN {
-            let needed = corrupt + HONEST_SURVIVORS_MIN;
+        let needed = self.honest_floor();
+        if survivors_min < needed {
             return Err(CohortError::Honest { corrupt, survivors_min, needed });
         }
         let needed = self.survivors_floor(agents);
@@ -163,6 +169,18 @@ mod tests {
         assert!(matches!(rule(12, 2, 4).check(12), Err(CohortError::Honest { needed: 5, .. })));
         assert!(matches!(rule(12, 2, 9).check(12), Err(CohortError::Floor { needed: 10, .. })));
         assert!(matches!(rule(12, 2, 11).check(10), Err(CohortError::Unreachable { .. })));
+    }
+
+    #[test]
+    fn numbers_at_the_end_of_their_range_do_not_wrap() {
+        for corrupt in [u32::MAX, u32::MAX - 1, u32::MAX - 3, u32::MAX / 2] {
+            for survivors_min in [0, 2, 10, u32::MAX] {
+                for agents in [4, 12, 1_000] {
+                    let rule = CohortRule { enrolled: u32::MAX, corrupt, survivors_min };
+                    assert!(rule.check(agents).is_err(), "{rule:?}, {agents}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -76,6 +76,15 @@ impl Invitation {
     pub fn write(&self, folder: &Path) -> Result<PathBuf, FileError> {
         files::create_folder(folder)?;
         let path = folder.join(self.file_name());
+        files::write_private(&path, self.to_text()?.as_bytes())?;
+        Ok(path)
+    }
+
+    /// The file's text. It holds the secret.
+    ///
+    /// # Errors
+    /// [`FileError::Malformed`], which no invitation that was read or issued gives.
+    pub fn to_text(&self) -> Result<Zeroizing<String>, FileError> {
         let file = InvitationFile {
             agent: self.agent.clone(),
             coordinator: self.coordinator.clone(),
@@ -86,16 +95,14 @@ impl Invitation {
             expires_s: self.expires_s,
             token: self.token.clone(),
         };
-        let body = toml::to_string(&file)
-            .map(Zeroizing::new)
-            .map_err(|error| FileError::malformed(&path, error.to_string()))?;
-        let text = Zeroizing::new(format!(
+        let body = toml::to_string(&file).map(Zeroizing::new).map_err(|error| {
+            FileError::malformed(Path::new(&self.file_name()), error.to_string())
+        })?;
+        Ok(Zeroizing::new(format!(
             "# Invitation of {} to a Chorale federation. Keep it secret: it can be used once,\n\
              # until {} (Unix seconds), by whoever has it.\n{}",
             self.agent, self.expires_s, *body
-        ));
-        files::write_private(&path, text.as_bytes())?;
-        Ok(path)
+        )))
     }
 
     /// Reads an invitation file.
@@ -103,8 +110,15 @@ impl Invitation {
     /// # Errors
     /// [`FileError`].
     pub fn read(path: &Path) -> Result<Self, FileError> {
-        let text = Zeroizing::new(files::read_text(path)?);
-        let file: InvitationFile = toml::from_str(&text).map_err(|error| {
+        Self::parse(&Zeroizing::new(files::read_text(path)?), path)
+    }
+
+    /// Reads the text of an invitation, which came from `path`.
+    ///
+    /// # Errors
+    /// [`FileError::Malformed`]; it never quotes the text, which holds a secret.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, FileError> {
+        let file: InvitationFile = toml::from_str(text).map_err(|error| {
             // The error's own text quotes the file, which holds a secret.
             FileError::malformed(path, error.message().to_owned())
         })?;
@@ -153,8 +167,15 @@ impl TokenList {
     /// # Errors
     /// [`FileError`].
     pub fn read(path: &Path) -> Result<Self, FileError> {
-        serde_json::from_str(&files::read_text(path)?)
-            .map_err(|error| FileError::malformed(path, error.to_string()))
+        Self::parse(&files::read_text(path)?, path)
+    }
+
+    /// Reads the text of a list, which came from `path`.
+    ///
+    /// # Errors
+    /// [`FileError::Malformed`].
+    pub fn parse(text: &str, path: &Path) -> Result<Self, FileError> {
+        serde_json::from_str(text).map_err(|error| FileError::malformed(path, error.to_string()))
     }
 
     /// Writes the list.

@@ -74,8 +74,7 @@ pub fn decode<T: Serialize + DeserializeOwned>(
     if bytes.len() > limit {
         return Err(DecodeError::TooLong { length: bytes.len(), limit });
     }
-    let (value, read) = bincode::serde::decode_from_slice::<T, _>(bytes, format())
-        .map_err(DecodeError::Malformed)?;
+    let (value, read) = read(bytes).map_err(DecodeError::Malformed)?;
     if read != bytes.len() {
         return Err(DecodeError::Trailing { extra: bytes.len() - read });
     }
@@ -85,10 +84,27 @@ pub fn decode<T: Serialize + DeserializeOwned>(
     }
 }
 
-/// The only bincode configuration in the product. The limit bounds what a claimed length inside
-/// a message may allocate; the callers' limits are far smaller.
+/// Reads one value. bincode reserves a text's claimed length before it reads it, so what a message
+/// may claim follows from how long it is. A whole number of 16 bytes can stand in one byte, and
+/// nothing claims more for what it takes: sixteen times its length suffices for every message.
+fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), bincode::error::DecodeError> {
+    const SHORT: usize = 4 << 10;
+    const MEDIUM: usize = 1 << 20;
+    match bytes.len() {
+        0..=SHORT => bincode::serde::decode_from_slice(bytes, limited::<{ 16 * SHORT }>()),
+        ..=MEDIUM => bincode::serde::decode_from_slice(bytes, limited::<{ 16 * MEDIUM }>()),
+        _ => bincode::serde::decode_from_slice(bytes, format()),
+    }
+}
+
+/// The only bincode configuration in the product. Of models, the longest messages, almost all
+/// bytes are values that claim no more than they take.
 fn format() -> impl Config {
-    config::standard().with_big_endian().with_limit::<{ 2 * MODEL_BYTES_MAX }>()
+    limited::<{ 2 * MODEL_BYTES_MAX }>()
+}
+
+fn limited<const CLAIM_BYTES_MAX: usize>() -> impl Config {
+    config::standard().with_big_endian().with_limit::<CLAIM_BYTES_MAX>()
 }
 
 #[cfg(test)]
@@ -115,6 +131,27 @@ mod tests {
         // 253 announces a u64 length of 2^62 elements.
         let claim = [253, 0x40, 0, 0, 0, 0, 0, 0, 0];
         assert!(matches!(decode::<Vec<u8>>(&claim, 64), Err(DecodeError::Malformed(_))));
+    }
+
+    #[test]
+    fn a_short_message_cannot_claim_a_long_text() {
+        // 252 announces a u32 length of 2^26 bytes, of which not one follows.
+        let claim = [252, 0x04, 0, 0, 0];
+        let refused = decode::<String>(&claim, 64);
+        assert!(matches!(
+            refused,
+            Err(DecodeError::Malformed(bincode::error::DecodeError::LimitExceeded))
+        ));
+    }
+
+    #[test]
+    fn what_claims_most_for_its_length_is_read() {
+        // One byte each, sixteen when read; around both steps of what may be claimed.
+        for count in [4090, 5000, 1 << 20] {
+            let numbers = vec![1u128; count];
+            let bytes = encode(&numbers, 2 << 20).unwrap();
+            assert_eq!(decode::<Vec<u128>>(&bytes, 2 << 20).unwrap(), numbers);
+        }
     }
 
     #[test]
