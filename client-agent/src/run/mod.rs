@@ -625,7 +625,7 @@ fn read_catalogue(path: &Path) -> Result<Catalogue, RunError> {
 
 /// A generator seeded from the operating system; a new one for each use.
 pub(crate) fn system_rng() -> rand_chacha::ChaCha20Rng {
-    let mut seed = zeroize::Zeroizing::new([0u8; 32]);
+    let mut seed = Zeroizing::new([0u8; 32]);
     // Without randomness from the operating system nothing here is safe: stop at once.
     getrandom::fill(seed.as_mut()).unwrap_or_else(|error| {
         panic!("the operating system gives no randomness ({error}); the agent stops")

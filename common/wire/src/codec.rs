@@ -91,8 +91,12 @@ fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), bincode::error:
     const SHORT: usize = 4 << 10;
     const MEDIUM: usize = 1 << 20;
     match bytes.len() {
-        0..=SHORT => bincode::serde::decode_from_slice(bytes, limited::<{ 16 * SHORT }>()),
-        ..=MEDIUM => bincode::serde::decode_from_slice(bytes, limited::<{ 16 * MEDIUM }>()),
+        length if length <= SHORT => {
+            bincode::serde::decode_from_slice(bytes, limited::<{ 16 * SHORT }>())
+        }
+        length if length <= MEDIUM => {
+            bincode::serde::decode_from_slice(bytes, limited::<{ 16 * MEDIUM }>())
+        }
         _ => bincode::serde::decode_from_slice(bytes, format()),
     }
 }

@@ -198,6 +198,7 @@ fn spec(mechanism: Mechanism, round: u64) -> RoundSpec {
         epoch: Epoch(1),
         round: RoundNumber(round),
         key_index: 0,
+        keystream: chorale_wire::Keystream::default(),
         step: 0,
         plan: plan(mechanism),
         shape: Shape { coordinates: 451, clip: Rational::one() },

@@ -96,6 +96,7 @@ impl Federation {
             last_epoch,
             last_round,
             certified: Vec::new(),
+            threads: std::num::NonZeroUsize::MIN,
         }
     }
 
@@ -105,6 +106,7 @@ impl Federation {
             epoch,
             round,
             key_index,
+            keystream: chorale_wire::Keystream::default(),
             step: 0,
             plan: Plan {
                 name: "fuzz".to_string(),

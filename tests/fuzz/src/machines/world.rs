@@ -286,7 +286,8 @@ impl World {
             Event::Upload(index, header, bytes) => {
                 if self.nodes[index].connected {
                     let agent = &federation().agents[index];
-                    let actions = self.coordinator.upload(agent, &header, bytes, self.now_ms);
+                    let vector = chorale_wire::Hashed::of(bytes);
+                    let actions = self.coordinator.upload(agent, &header, &vector, self.now_ms);
                     self.act(actions);
                 }
             }
