@@ -151,8 +151,17 @@ impl Federation {
     }
 
     /// Starts the coordinator, which ends when its programme is done.
+    ///
+    /// # Panics
+    /// When its address is not free.
     #[must_use]
     pub fn start_coordinator(&self) -> Coordinator {
+        // An earlier one's address is free a moment after its last connection is gone.
+        let begun = std::time::Instant::now();
+        while UdpSocket::bind(("127.0.0.1", self.port)).is_err() {
+            assert!(begun.elapsed() < crate::running::WATCHDOG, "the address stays in use");
+            std::thread::sleep(Duration::from_millis(20));
+        }
         Coordinator::start(self.coordinator_config())
     }
 

@@ -20,8 +20,7 @@ use chorale_secagg::PairwiseTicket;
 use chorale_task::{Catalogue, Model};
 use chorale_transport::{LinkError, LinkEvent, LinkSender, Upload};
 use chorale_wire::{
-    AgentId, Digest, FederationId, RoundNumber, ToAgent, ToCoordinator, VerifiedAbort,
-    message::RefusalCode,
+    AgentId, Digest, RoundNumber, ToAgent, ToCoordinator, VerifiedAbort, message::RefusalCode,
 };
 use rand_core::SeedableRng as _;
 use tokio::{sync::mpsc, task::JoinSet};
@@ -147,8 +146,9 @@ impl Driver {
         let key = Key::read(&config.store_key_path())?;
         let store = Store::open(&config.data_dir, &key)?;
         store.require_ingest(&catalogue.digest(), &config.home)?;
-        let mut journal = RedbJournal::open(&config.data_dir, policy.cap().clone())?;
-        refund_cut_short(&mut journal, &config.federation)?;
+        // A charge that an earlier run left open stands: were this disk a restored backup, its
+        // vector may have left.
+        let journal = RedbJournal::open(&config.data_dir, policy.cap().clone())?;
         let memory =
             journal.memory(&config.federation)?.with_survivors_floor(policy.rules().survivors_min);
         let machine = Machine::with_memory(Arc::new(identity), memory);
@@ -587,22 +587,6 @@ impl Driver {
         tracing::info!(agent = %self.config.agent, text);
         (self.observer)(Notice::Text(text));
     }
-}
-
-/// Rounds that an earlier run was cut short in before their vector left are given back: the journal
-/// says *released* before the first byte does, and nobody can send a vector of theirs any more.
-/// Their numbers stay used.
-fn refund_cut_short(
-    journal: &mut RedbJournal,
-    federation: &FederationId,
-) -> Result<(), JournalError> {
-    let open = journal.state().open().filter(|charge| charge.federation == *federation);
-    let rounds: Vec<RoundNumber> = open.map(|charge| charge.round).collect();
-    for round in rounds {
-        tracing::info!(%round, "an earlier run ended before this round's vector left; it is refunded");
-        journal.settle(federation, round, Settlement::Refunded)?;
-    }
-    Ok(())
 }
 
 /// The next result of the tasks; pending for ever where there is none.
