@@ -290,7 +290,7 @@ impl Driver {
                 round: RoundNumber(self.position.round),
                 model: self.model_digest,
             };
-            self.send(agent, finished);
+            self.send(agent, &finished);
         } else if self.round.is_some() {
             // The machine has sent again what the agent needs; the model goes with it.
             self.send_model(agent);
@@ -300,7 +300,7 @@ impl Driver {
                 self.machine.connected_agents().count(),
                 self.config.agents
             );
-            self.send(agent, ToAgent::Waiting(Waiting { what: Reason::new(&what) }));
+            self.send(agent, &ToAgent::Waiting(Waiting { what: Reason::new(&what) }));
         }
     }
 
@@ -401,7 +401,10 @@ impl Driver {
     fn carry_out(&mut self, actions: Vec<Action>) -> Result<(), RunError> {
         for action in actions {
             match action {
-                Action::Send(agent, message) => self.send(&agent, message),
+                Action::Send(agent, message) => self.send(&agent, &message),
+                Action::Broadcast(agents, message) => {
+                    agents.iter().for_each(|agent| self.send(agent, &message));
+                }
                 Action::EpochStarted { epoch } => {
                     self.position.epoch = epoch.0;
                     self.state.save(&self.position)?;
@@ -606,9 +609,9 @@ impl Driver {
         Ok(codec::decode(&self.position.progress, PROGRESS_BYTES_MAX)?)
     }
 
-    fn send(&mut self, agent: &AgentId, message: ToAgent) {
-        self.traffic.sent += encoded_length(&message);
-        if let Err(error) = self.server.send(agent, &message) {
+    fn send(&mut self, agent: &AgentId, message: &ToAgent) {
+        self.traffic.sent += encoded_length(message);
+        if let Err(error) = self.server.send(agent, message) {
             tracing::warn!(%agent, %error, "a message could not be queued");
         }
     }

@@ -266,6 +266,11 @@ impl Recorder {
                     // An agent that has just left does not matter here.
                     drop(self.server.send(&agent, &message));
                 }
+                Action::Broadcast(agents, message) => {
+                    for agent in agents {
+                        drop(self.server.send(&agent, &message));
+                    }
+                }
                 Action::EpochReady { agents, .. } => {
                     let model = Arc::new(self.model.encode().unwrap());
                     for agent in &agents {

@@ -24,6 +24,7 @@ pub mod coordinator;
 
 mod certificate;
 mod context;
+mod memo;
 mod roster;
 mod witness;
 
@@ -32,6 +33,7 @@ type Scheme = chorale_secagg::Pairwise;
 
 pub use certificate::{CertificateError, VoteError};
 pub use context::{ContextError, SetError};
+pub use memo::VerifiedMemo;
 pub use roster::{
     AdvertError, Entry, Expectation, GAMMA_PER_MILLE, ROSTER_AGENTS_MIN, RosterError,
     VerifiedRoster, graph_for,

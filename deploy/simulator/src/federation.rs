@@ -31,6 +31,8 @@ pub(crate) struct Federation {
     pub(crate) agents: Vec<AgentId>,
     pub(crate) rule: CohortRule,
     pub(crate) identities: Vec<Arc<Identity>>,
+    pub(crate) mechanism: Mechanism,
+    pub(crate) coordinates: usize,
     coordinator_seed: [u8; 32],
     authority: SecretKey,
 }
@@ -45,7 +47,7 @@ impl Federation {
         let authority = SecretKey::from_seed(&key("authority", 0));
         let coordinator_seed = key("coordinator", 0);
         let agents: Vec<AgentId> = (0..size)
-            .map(|index| AgentId::new(format!("store-{index}")))
+            .map(|index| AgentId::new(name_of(index, size)))
             .collect::<Result<_, _>>()
             .map_err(broken)?;
         let corrupt = CohortRule::corrupt_of(size as u32, chorale_round::GAMMA_PER_MILLE);
@@ -76,7 +78,18 @@ impl Federation {
                 Ok(Arc::new(identity))
             })
             .collect::<Result<_, Failure>>()?;
-        Ok(Self { name, agents, rule, identities, coordinator_seed, authority })
+        let sigma_squared = Rational::from_integer(1 << 21);
+        let mechanism = Mechanism::DiscreteGaussian { sigma_squared, remove_surplus: false };
+        Ok(Self {
+            name,
+            agents,
+            rule,
+            identities,
+            mechanism,
+            coordinates: COORDINATES,
+            coordinator_seed,
+            authority,
+        })
     }
 
     pub(crate) fn coordinator_key(&self) -> SecretKey {
@@ -138,23 +151,26 @@ impl Federation {
                     parameters: Parameters::default(),
                 },
                 rounds: 64,
-                mechanism: Mechanism::DiscreteGaussian {
-                    sigma_squared: Rational::from_integer(1 << 21),
-                    remove_surplus: false,
-                },
+                mechanism: self.mechanism.clone(),
                 scale_bits: 10,
                 persons_max: 100,
                 cohort: self.rule.clone(),
                 catalogue: Digest::plain(b"catalogue"),
                 events_before_s: 0,
             },
-            shape: Shape { coordinates: COORDINATES as u32, clip: Rational::from_integer(1) },
+            shape: Shape { coordinates: self.coordinates as u32, clip: Rational::from_integer(1) },
             model,
             ready_within_ms: 8_000,
             upload_within_ms: 8_000,
             keystream: chorale_wire::Keystream::default(),
         }
     }
+}
+
+/// Names of equal length, so that the order of agents is the order of their numbers.
+fn name_of(index: usize, size: usize) -> String {
+    let width = size.saturating_sub(1).max(1).ilog10() as usize + 1;
+    format!("store-{index:0width$}")
 }
 
 /// SHA-256 that the transport would report for an agent's TLS key.

@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chorale_round::coordinator::Completed;
+use chorale_plan::{CohortRule, RoundSpec};
+use chorale_round::{VerifiedRoster, coordinator::Completed};
 use chorale_wire::{
-    AgentId, Digest, RoundNumber, SessionId, Slot, ToCoordinator, message::ShareKind,
+    AgentId, Digest, Epoch, RoundNumber, SessionId, Slot, SlotSet, ToCoordinator,
+    message::{Reveal, ShareKind, Vote},
 };
 
-use crate::federation::COORDINATES;
+use crate::exhaustive::Fates;
 
 /// What was violated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,8 +46,40 @@ pub enum Failure {
         /// What, and for which epoch, round or session.
         what: String,
     },
+    /// An honest agent voted for fewer survivors than the floor.
+    #[error("{voter} voted for {survivors} survivors; the floor is {floor}")]
+    SmallVote {
+        /// The agent.
+        voter: AgentId,
+        /// Survivors in the vote.
+        survivors: usize,
+        /// T_min.
+        floor: usize,
+    },
+    /// An honest agent revealed in a session in which it had not voted.
+    #[error("{holder} revealed shares in a session in which it masked or voted nothing")]
+    Unasked {
+        /// The agent.
+        holder: AgentId,
+    },
+    /// Honest agents opened one round's masks over two sets of survivors.
+    #[error("honest agents revealed over two sets of survivors with key {key_index} of {epoch}")]
+    TwoSets {
+        /// The epoch.
+        epoch: Epoch,
+        /// Which of its keys.
+        key_index: u16,
+    },
+    /// The coordinator and the liars can know both secrets of an agent, and thus its vector.
+    #[error("enough shares of both secrets of slot {subject} of epoch {epoch} are out")]
+    Secrets {
+        /// The epoch.
+        epoch: Epoch,
+        /// Whose secrets.
+        subject: Slot,
+    },
     /// A holder gave up shares of both secrets of one agent.
-    #[error("{holder} revealed both secrets' shares of slot {subject} in one session")]
+    #[error("{holder} revealed both secrets' shares of slot {subject} in one round")]
     BothShares {
         /// The holder.
         holder: AgentId,
@@ -99,45 +133,138 @@ pub enum Failure {
         /// Rounds wanted.
         wanted: u64,
     },
+    /// Somebody who did nothing wrong was blamed.
+    #[error("{agent} did nothing wrong and is blamed: {what}")]
+    Blamed {
+        /// The agent.
+        agent: AgentId,
+        /// For what.
+        what: String,
+    },
+    /// A drop-out pattern led to something else than it must.
+    #[error("where the agents leave like this, {fates:?}: {what}")]
+    Pattern {
+        /// When each agent leaves.
+        fates: Fates,
+        /// What went wrong.
+        what: String,
+    },
     /// The simulator itself is broken, or its driver misused a machine.
     #[error("the simulator: {0}")]
     Simulator(String),
 }
 
+/// The keys that a round uses: an epoch's, by index. They serve one session.
+type Keys = (Epoch, u16);
+
 /// Everything that was seen.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Oracle {
-    vectors: BTreeMap<(SessionId, AgentId), (Digest, Vec<i64>)>,
-    tickets: BTreeMap<(AgentId, RoundNumber), SessionId>,
+    floors: Floors,
+    /// What each agent masked for a session; a liar may have made several vectors.
+    vectors: BTreeMap<(SessionId, AgentId), Vec<(Digest, Vec<i64>)>>,
+    tickets: BTreeMap<(AgentId, Keys), SessionId>,
+    rounds: BTreeMap<(AgentId, RoundNumber), SessionId>,
+    keys: BTreeMap<SessionId, Keys>,
     said: BTreeMap<(AgentId, String), Digest>,
-    kinds: BTreeMap<(AgentId, SessionId, Slot), ShareKind>,
+    votes: BTreeMap<(AgentId, SessionId), SlotSet>,
+    /// The set over which honest agents revealed.
+    opened: BTreeMap<Keys, (SessionId, SlotSet)>,
+    /// Who gave up a share of which secret of whom.
+    shares: BTreeMap<(Keys, Slot), [BTreeSet<AgentId>; 2]>,
     ended: BTreeMap<RoundNumber, usize>,
+    sharing: BTreeMap<Epoch, Sharing>,
+    /// Sessions that gave a sum.
     unmasked: BTreeSet<SessionId>,
+    /// Sessions whose abort certificate is in the ledger.
     aborted: BTreeSet<SessionId>,
 }
 
+/// What holds against the coordinator and the liars together.
+#[derive(Debug, Clone)]
+pub(crate) struct Floors {
+    /// The federation's rule.
+    pub(crate) rule: CohortRule,
+    /// Liars, who give every share they hold to the coordinator.
+    pub(crate) liars: usize,
+}
+
+/// What an epoch's graph holds against liars.
+#[derive(Debug, Clone, Copy)]
+struct Sharing {
+    /// Shares that open a secret.
+    threshold: usize,
+    /// Most liars among the neighbours of one agent.
+    liars: usize,
+}
+
 impl Oracle {
-    /// An agent masked `values`: once per round, for one session.
+    pub(crate) fn new(floors: Floors) -> Self {
+        Self {
+            floors,
+            vectors: BTreeMap::new(),
+            tickets: BTreeMap::new(),
+            rounds: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            said: BTreeMap::new(),
+            votes: BTreeMap::new(),
+            opened: BTreeMap::new(),
+            shares: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            sharing: BTreeMap::new(),
+            unmasked: BTreeSet::new(),
+            aborted: BTreeSet::new(),
+        }
+    }
+
+    /// An epoch's keys are shared by `roster`.
+    pub(crate) fn shared(&mut self, roster: &VerifiedRoster) {
+        let liars = self.floors.liars.min(roster.corrupt_neighbours());
+        let sharing = Sharing { threshold: roster.share_threshold(), liars };
+        self.sharing.insert(roster.epoch(), sharing);
+    }
+
+    /// An agent masked `values`: once per round and once with its keys, for one session.
     pub(crate) fn contributed(
         &mut self,
         agent: &AgentId,
-        round: RoundNumber,
+        spec: &RoundSpec,
         session: SessionId,
         vector: Digest,
         values: Vec<i64>,
     ) -> Result<(), Failure> {
         let twice = |what: String| Failure::Twice { agent: agent.clone(), what };
-        if self.tickets.insert((agent.clone(), round), session).is_some() {
+        let (round, keys) = (spec.round, (spec.epoch, spec.key_index));
+        if self.rounds.insert((agent.clone(), round), session).is_some() {
             return Err(twice(format!("vectors for round {round}")));
         }
-        let key = (session, agent.clone());
-        if self.vectors.insert(key, (vector, values)).is_some() {
-            return Err(twice(format!("vectors for session {session}")));
+        if self.tickets.insert((agent.clone(), keys), session).is_some() {
+            return Err(twice(format!("vectors with key {} of epoch {}", keys.1, keys.0)));
         }
+        self.keys.insert(session, keys);
+        self.vectors.entry((session, agent.clone())).or_default().push((vector, values));
         Ok(())
     }
 
-    /// An agent said something: one vote per epoch number and per session, one reveal.
+    /// A liar made another vector for a session for which it masked one.
+    pub(crate) fn second_vector(
+        &mut self,
+        agent: &AgentId,
+        session: SessionId,
+        vector: Digest,
+        values: Vec<i64>,
+    ) {
+        self.vectors.entry((session, agent.clone())).or_default().push((vector, values));
+    }
+
+    /// What an agent masked first for `session`.
+    pub(crate) fn vector(&self, agent: &AgentId, session: SessionId) -> Option<&[i64]> {
+        let vectors = self.vectors.get(&(session, agent.clone()))?;
+        vectors.first().map(|(_, values)| values.as_slice())
+    }
+
+    /// An agent's machine said something: one vote per epoch number and per session, one reveal,
+    /// and never so much that two secrets of one agent are known.
     pub(crate) fn said(&mut self, agent: &AgentId, message: &ToCoordinator) -> Result<(), Failure> {
         let (what, digest) = match message {
             ToCoordinator::RosterVote(signed) => {
@@ -146,19 +273,14 @@ impl Oracle {
             }
             ToCoordinator::SurvivorVote(signed) => {
                 let Ok(vote) = signed.peek() else { return Ok(()) };
+                if let Vote::Survivors(set) = &vote.vote {
+                    self.voted(agent, vote.session, set)?;
+                }
                 (format!("votes in session {}", vote.session), signed.payload_digest())
             }
             ToCoordinator::Reveal(signed) => {
                 let Ok(reveal) = signed.peek() else { return Ok(()) };
-                for share in &reveal.shares {
-                    let key = (agent.clone(), reveal.session, share.subject);
-                    if *self.kinds.entry(key).or_insert(share.kind) != share.kind {
-                        return Err(Failure::BothShares {
-                            holder: agent.clone(),
-                            subject: share.subject,
-                        });
-                    }
-                }
+                self.revealed(agent, &reveal)?;
                 (format!("reveals in session {}", reveal.session), signed.payload_digest())
             }
             _ => return Ok(()),
@@ -171,22 +293,65 @@ impl Oracle {
         }
     }
 
-    /// A round completed: the totals are exactly the sum of what the survivors masked.
-    pub(crate) fn completed(&mut self, completed: &Completed, floor: usize) -> Result<(), Failure> {
-        let round = completed.round;
+    fn voted(&mut self, agent: &AgentId, session: SessionId, set: &SlotSet) -> Result<(), Failure> {
+        let (survivors, floor) = (set.len(), self.floors.rule.survivors_min as usize);
+        if survivors < floor {
+            let voter = agent.clone();
+            return Err(Failure::SmallVote { voter, survivors, floor });
+        }
+        self.votes.insert((agent.clone(), session), set.clone());
+        Ok(())
+    }
+
+    fn revealed(&mut self, agent: &AgentId, reveal: &Reveal) -> Result<(), Failure> {
+        let unasked = || Failure::Unasked { holder: agent.clone() };
+        let session = reveal.session;
+        let keys = *self.keys.get(&session).ok_or_else(unasked)?;
+        let set = self.votes.get(&(agent.clone(), session)).ok_or_else(unasked)?.clone();
+        let Sharing { threshold, liars } = *self.sharing.get(&keys.0).ok_or_else(unasked)?;
+        let opened = self.opened.entry(keys).or_insert_with(|| (session, set.clone()));
+        if *opened != (session, set) {
+            return Err(Failure::TwoSets { epoch: keys.0, key_index: keys.1 });
+        }
+        for share in &reveal.shares {
+            let holders = self.shares.entry((keys, share.subject)).or_default();
+            let kind = usize::from(share.kind == ShareKind::PairwiseKey);
+            if holders[1 - kind].contains(agent) {
+                let (holder, subject) = (agent.clone(), share.subject);
+                return Err(Failure::BothShares { holder, subject });
+            }
+            holders[kind].insert(agent.clone());
+            let known = |kind: usize| holders[kind].len() + liars >= threshold;
+            if known(0) && known(1) {
+                return Err(Failure::Secrets { epoch: keys.0, subject: share.subject });
+            }
+        }
+        Ok(())
+    }
+
+    /// A round completed: the totals are exactly the sum of what the survivors masked, modulo
+    /// 2^w, since a liar may have made any vector.
+    pub(crate) fn completed(
+        &mut self,
+        completed: &Completed,
+        modulus_bits: u8,
+    ) -> Result<(), Failure> {
+        let (round, floor) = (completed.round, self.floors.rule.survivors_min as usize);
         if completed.agents.len() < floor {
             let survivors = completed.agents.len();
             return Err(Failure::BelowFloor { round, survivors, floor });
         }
-        let mut expected = vec![0; COORDINATES];
+        let mut expected = vec![0i64; completed.totals.len()];
         for (agent, digest) in completed.agents.iter().zip(&completed.vector_digests) {
-            match self.vectors.get(&(completed.session, agent.clone())) {
-                Some((vector, values)) if vector == digest => {
-                    expected.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
-                }
-                _ => return Err(Failure::Phantom { round, agent: agent.clone() }),
-            }
+            let vectors = self.vectors.get(&(completed.session, agent.clone()));
+            let vector = vectors.and_then(|all| all.iter().find(|(vector, _)| vector == digest));
+            let Some((_, values)) = vector else {
+                return Err(Failure::Phantom { round, agent: agent.clone() });
+            };
+            expected.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
         }
+        let expected: Vec<i64> =
+            expected.into_iter().map(|sum| centred(sum, modulus_bits)).collect();
         if completed.totals != expected {
             return Err(Failure::WrongSum { round });
         }
@@ -235,98 +400,12 @@ impl Oracle {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use chorale_wire::{
-        Epoch, SecretKey, Signed, SlotSet,
-        message::{Reveal, RevealedShare, SurvivorCertificate},
-    };
-
-    use super::*;
-
-    fn session(round: u64) -> SessionId {
-        let none = Digest::plain(b"");
-        SessionId::new(Epoch(1), RoundNumber(round), &none, &none, &SlotSet::empty(4))
-    }
-
-    fn agent() -> AgentId {
-        AgentId::new("store-0").unwrap()
-    }
-
-    fn completed(totals: Vec<i64>) -> Completed {
-        Completed {
-            session: session(1),
-            epoch: Epoch(1),
-            round: RoundNumber(1),
-            spec: Digest::plain(b""),
-            transcript: Digest::plain(b""),
-            cohort: SlotSet::empty(4),
-            survivors: SlotSet::empty(4),
-            agents: vec![agent()],
-            vector_digests: vec![Digest::plain(b"vector")],
-            certificate: SurvivorCertificate {
-                session: session(1),
-                survivors: SlotSet::empty(4),
-                signatures: Vec::new(),
-            },
-            totals,
-            noise_variance: None,
-        }
-    }
-
-    fn seen() -> Oracle {
-        let mut oracle = Oracle::default();
-        let vector = Digest::plain(b"vector");
-        let values = vec![7; COORDINATES];
-        oracle.contributed(&agent(), RoundNumber(1), session(1), vector, values).unwrap();
-        oracle
-    }
-
-    #[test]
-    fn wrong_sums_floors_and_phantoms_are_seen() {
-        assert_eq!(seen().completed(&completed(vec![7; COORDINATES]), 1), Ok(()));
-        let mut off = vec![7; COORDINATES];
-        off[3] += 1;
-        let verdict = seen().completed(&completed(off), 1);
-        assert!(matches!(verdict, Err(Failure::WrongSum { .. })));
-        let verdict = seen().completed(&completed(vec![7; COORDINATES]), 2);
-        assert!(matches!(verdict, Err(Failure::BelowFloor { .. })));
-        let mut aborted = seen();
-        let early = aborted.given_back(&agent(), session(1));
-        assert!(matches!(early, Err(Failure::Unrecorded { .. })));
-        aborted.abort_recorded(session(1)).unwrap();
-        aborted.given_back(&agent(), session(1)).unwrap();
-        let verdict = aborted.completed(&completed(vec![7; COORDINATES]), 1);
-        assert!(matches!(verdict, Err(Failure::BothCertified { .. })));
-        let verdict = Oracle::default().completed(&completed(vec![0; COORDINATES]), 1);
-        assert!(matches!(verdict, Err(Failure::Phantom { .. })));
-    }
-
-    #[test]
-    fn second_vectors_second_ends_and_second_reveals_are_seen() {
-        let mut oracle = seen();
-        let vector = Digest::plain(b"other");
-        let second = oracle.contributed(&agent(), RoundNumber(1), session(2), vector, Vec::new());
-        assert!(matches!(second, Err(Failure::Twice { .. })));
-        oracle.end(RoundNumber(1)).unwrap();
-        assert!(matches!(oracle.end(RoundNumber(1)), Err(Failure::Ended { times: 2, .. })));
-        assert!(matches!(
-            oracle.all_ended(&[RoundNumber(1), RoundNumber(2)]),
-            Err(Failure::Ended { times: 0, .. })
-        ));
-        let reveal = |kind, byte| {
-            let share = RevealedShare { subject: Slot(1), kind, share: [byte; 32] };
-            let shares = vec![share];
-            let reveal = Reveal { session: session(1), slot: Slot(0), shares, surplus: None };
-            let key = SecretKey::from_seed(&[1; 32]);
-            ToCoordinator::Reveal(Signed::sign(&reveal, &key).unwrap())
-        };
-        oracle.said(&agent(), &reveal(ShareKind::SelfSeed, 1)).unwrap();
-        oracle.said(&agent(), &reveal(ShareKind::SelfSeed, 1)).unwrap();
-        let other = oracle.said(&agent(), &reveal(ShareKind::SelfSeed, 2));
-        assert!(matches!(other, Err(Failure::Twice { .. })));
-        let both = oracle.said(&agent(), &reveal(ShareKind::PairwiseKey, 1));
-        assert!(matches!(both, Err(Failure::BothShares { .. })));
-    }
+/// The representative of `value` modulo 2^`bits` nearest to zero, as the sum is read.
+fn centred(value: i64, bits: u8) -> i64 {
+    let modulus = 1i64 << bits;
+    let rest = value.rem_euclid(modulus);
+    if rest > modulus / 2 { rest - modulus } else { rest }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,39 +1,39 @@
-//! The event loop: virtual time, an unreliable network, restarting agents and an operator.
+//! The event loop: virtual time, an unreliable network, restarting agents, an operator, and
+//! whoever lies.
+
+mod judge;
+mod network;
+mod operator;
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BTreeSet, BinaryHeap},
+    collections::{BTreeMap, BinaryHeap},
+    sync::Arc,
 };
 
 use chorale_dp::Rho;
-use chorale_ledger::{AbortProof, Chain, Entry, Released, ReserveEntry, RosterEntry, verify};
-use chorale_round::{agent, coordinator};
+use chorale_ledger::Chain;
+use chorale_round::{VerifiedMemo, agent, coordinator};
 use chorale_secagg::MaskTicket as _;
 use chorale_wire::{
-    AgentId, Digest, Epoch, RoundNumber, Signed, ToAgent, ToCoordinator,
-    message::{AbortCause, MaskedHeader, RefusalCode},
+    AgentId, Digest, Epoch, Hashed, RoundNumber, Signed, ToAgent, ToCoordinator,
+    message::{MaskedHeader, RefusalCode},
 };
 use rand::{Rng, RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha20Rng;
 use zeroize::Zeroizing;
 
 use crate::{
-    federation::{COORDINATES, Federation, START_MS, VALUE_MAX, broken, tls_key},
-    oracle::{Failure, Oracle},
+    blame::Court,
+    federation::{COORDINATES, Federation, START_MS, VALUE_MAX, broken},
+    liar::Liar,
+    oracle::{Failure, Floors, Oracle},
     scenario::Scenario,
+    trace::{self, Timeline},
 };
 
-/// How often the operator looks, in milliseconds.
-const OPERATOR_EVERY_MS: u64 = 1_000;
-
-/// How long the operator tries, in looks: half an hour of virtual time.
-const OPERATOR_LOOKS_MAX: u32 = 1_800;
-
-/// Rounds that the operator opens at most, completed or not.
-const ROUNDS_OPENED_MAX: usize = 12;
-
-/// Steps after which a federation counts as endless; the longest seen take a tenth of it.
-const STEPS_MAX: usize = 200_000;
+/// Steps per agent after which a federation counts as endless; the longest seen take a tenth.
+const STEPS_PER_AGENT_MAX: usize = 40_000;
 
 /// What became of a federation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,12 +44,16 @@ pub struct Summary {
     pub completed: usize,
     /// Rounds that ended without one.
     pub aborted: usize,
+    /// Those of them that the agents voted to abort, so that nothing is charged.
+    pub certified: usize,
     /// Epochs that became ready.
     pub epochs: usize,
     /// Connections that broke.
     pub disconnects: usize,
     /// Restarts of agents and of the coordinator.
     pub restarts: usize,
+    /// Lies that were told.
+    pub lies: usize,
     /// Messages that were refused by either side.
     pub faults: usize,
     /// Virtual time that passed, in milliseconds.
@@ -67,8 +71,8 @@ struct Node {
     /// Counts restarts, so that work of an earlier life is not taken for this one's.
     life: u32,
     dead: bool,
-    /// The upload that the transport repeats on every new connection.
-    upload: Option<(Signed<MaskedHeader>, Vec<u8>)>,
+    /// The uploads that the transport repeats on every new connection; an honest agent has one.
+    uploads: Vec<(Signed<MaskedHeader>, Vec<u8>)>,
 }
 
 enum Event {
@@ -85,6 +89,7 @@ enum Event {
 struct OpenRound {
     round: RoundNumber,
     rho: Rho,
+    modulus_bits: u8,
     committed: bool,
 }
 
@@ -98,15 +103,18 @@ pub(crate) struct World {
     next_link: u64,
     /// When the last message in each direction of each agent arrives, for order.
     last_arrival_ms: BTreeMap<(usize, bool), u64>,
-    state: Result<Box<Inner>, Failure>,
-}
-
-/// What exists once the federation could be set up.
-struct Inner {
+    /// Earlier messages in each direction of each agent, for replays.
+    history: BTreeMap<usize, network::History>,
     federation: Federation,
+    index: BTreeMap<AgentId, usize>,
+    /// Agents by slot, of every roster that the coordinator showed.
+    rosters: BTreeMap<Epoch, Vec<AgentId>>,
     coordinator: coordinator::Machine,
+    memo: Arc<VerifiedMemo>,
     nodes: Vec<Node>,
     oracle: Oracle,
+    court: Court,
+    liar: Liar,
     chain: Chain,
     ledger: String,
     open: Option<OpenRound>,
@@ -114,20 +122,52 @@ struct Inner {
     last_epoch: Epoch,
     charged: Rho,
     looks: u32,
+    counts: Counts,
+    trace: Digest,
+    timeline: Timeline,
+    phase: &'static str,
+}
+
+#[derive(Default)]
+struct Counts {
     completed: usize,
     aborted: usize,
+    certified: usize,
     epochs: usize,
     disconnects: usize,
     restarts: usize,
+    lies: usize,
     faults: usize,
-    trace: Digest,
 }
 
 impl World {
-    pub(crate) fn new(scenario: &Scenario) -> Self {
+    pub(crate) fn new(scenario: &Scenario, timeline: Timeline) -> Result<Self, Failure> {
         let mut luck = ChaCha20Rng::seed_from_u64(scenario.seed ^ 0x5eed);
-        let state = Inner::new(scenario, &mut luck).map(Box::new);
-        Self {
+        let federation = Federation::new(scenario.seed, scenario.agents)?;
+        let config = federation.config(Epoch(0), RoundNumber(0));
+        let genesis = federation.genesis()?;
+        let (chain, ledger) =
+            Chain::genesis(genesis, &federation.coordinator_key(), START_MS / 1_000)
+                .map_err(broken)?;
+        let memo = Arc::new(VerifiedMemo::new());
+        let nodes = federation
+            .identities
+            .iter()
+            .map(|identity| Node {
+                machine: agent::Machine::new(identity.clone(), None, None)
+                    .share_verified(memo.clone()),
+                rng: ChaCha20Rng::seed_from_u64(luck.next_u64()),
+                link: None,
+                life: 0,
+                dead: false,
+                uploads: Vec::new(),
+            })
+            .collect();
+        let court = court(scenario, &federation, &mut luck);
+        let floors = Floors { rule: federation.rule.clone(), liars: court.liars.len() };
+        let liar_luck = ChaCha20Rng::seed_from_u64(luck.next_u64());
+        let liar = Liar::new(liar_luck, federation.rule.clone(), federation.coordinator_key());
+        Ok(Self {
             scenario: scenario.clone(),
             luck,
             now_ms: START_MS,
@@ -136,34 +176,64 @@ impl World {
             next_event: 0,
             next_link: 0,
             last_arrival_ms: BTreeMap::new(),
-            state,
-        }
+            history: BTreeMap::new(),
+            rosters: BTreeMap::new(),
+            index: federation.agents.iter().cloned().zip(0..).collect(),
+            coordinator: coordinator::Machine::new(config),
+            federation,
+            memo,
+            nodes,
+            oracle: Oracle::new(floors),
+            court,
+            liar,
+            chain,
+            ledger,
+            open: None,
+            opened: Vec::new(),
+            last_epoch: Epoch(0),
+            charged: Rho::zero(),
+            looks: 0,
+            counts: Counts::default(),
+            trace: Digest::plain(b""),
+            timeline,
+            phase: "",
+        })
     }
 
-    /// Runs until nothing is left to happen, and judges the end.
-    pub(crate) fn play(mut self) -> Result<Summary, Failure> {
-        let state = std::mem::replace(&mut self.state, Err(Failure::Endless { steps: 0 }));
-        let mut inner = state?;
-        for index in 0..inner.nodes.len() {
+    /// Runs until nothing is left to happen, and judges the end. The time line comes with it.
+    pub(crate) fn play(mut self) -> (Result<Summary, Failure>, Vec<String>) {
+        let result = self.run().and_then(|()| self.judge());
+        if let Err(failure) = &result {
+            self.timeline.note(self.now_ms, || format!("VIOLATION: {failure}"));
+        }
+        (result, self.timeline.into_lines())
+    }
+
+    fn run(&mut self) -> Result<(), Failure> {
+        for liar in &self.court.liars {
+            self.timeline.note(START_MS, || format!("{liar} is corrupt"));
+        }
+        for index in 0..self.nodes.len() {
             let at_ms = self.now_ms + self.luck.random_range(0..2_000);
             self.schedule(at_ms, Event::Connect { index });
         }
-        self.schedule(START_MS + OPERATOR_EVERY_MS, Event::Operator);
-        for _ in 0..STEPS_MAX {
-            if !self.step(&mut inner)? {
-                return self.judge(*inner);
+        self.schedule(START_MS + operator::LOOKS_EVERY_MS, Event::Operator);
+        let steps_max = STEPS_PER_AGENT_MAX * self.nodes.len();
+        for _ in 0..steps_max {
+            if !self.step()? {
+                return Ok(());
             }
         }
-        Err(Failure::Endless { steps: STEPS_MAX })
+        Err(Failure::Endless { steps: steps_max })
     }
 
     /// The next event or deadline; false when there is none.
-    fn step(&mut self, inner: &mut Inner) -> Result<bool, Failure> {
+    fn step(&mut self) -> Result<bool, Failure> {
         let event_ms = self.queue.peek().map(|Reverse((at_ms, _))| *at_ms);
-        let deadlines = inner.nodes.iter().filter(|node| !node.dead);
+        let deadlines = self.nodes.iter().filter(|node| !node.dead);
         let deadline_ms = deadlines
             .filter_map(|node| node.machine.poll_deadline())
-            .chain(inner.coordinator.poll_deadline(self.now_ms))
+            .chain(self.coordinator.poll_deadline(self.now_ms))
             .min();
         let Some(next_ms) = event_ms.into_iter().chain(deadline_ms).min() else {
             return Ok(false);
@@ -173,99 +243,84 @@ impl World {
             if let Some(Reverse((_, number))) = self.queue.pop()
                 && let Some(event) = self.events.remove(&number)
             {
-                self.happen(inner, event)?;
+                self.happen(event)?;
             }
         } else {
-            let actions = inner.coordinator.tick(self.now_ms);
-            self.carry_out(inner, actions)?;
-            for index in 0..inner.nodes.len() {
-                if !inner.nodes[index].dead {
-                    let actions = inner.nodes[index].machine.tick(self.now_ms);
-                    self.carry_out_at(inner, index, actions)?;
+            let actions = self.coordinator.tick(self.now_ms);
+            self.carry_out(actions)?;
+            for index in 0..self.nodes.len() {
+                if !self.nodes[index].dead {
+                    let actions = self.nodes[index].machine.tick(self.now_ms);
+                    self.carry_out_at(index, actions)?;
                 }
             }
         }
+        self.note_phase();
         Ok(true)
     }
 
-    fn happen(&mut self, inner: &mut Inner, event: Event) -> Result<(), Failure> {
-        inner.note(self.now_ms, &event);
+    fn happen(&mut self, event: Event) -> Result<(), Failure> {
+        self.note(&event);
         match event {
-            Event::ToAgent { index, link, message } => {
-                if inner.nodes[index].link != Some(link) {
-                    return Ok(());
-                }
-                let node = &mut inner.nodes[index];
-                let handled = node.machine.handle(message, self.now_ms, &mut node.rng);
-                match handled {
-                    Ok(actions) => self.carry_out_at(inner, index, actions),
-                    Err(_) => {
-                        inner.faults += 1;
-                        Ok(())
-                    }
-                }
+            Event::ToAgent { index, link, message } if self.is_current(index, link) => {
+                self.deliver_to_agent(index, message)
             }
-            Event::ToCoordinator { index, link, message } => {
-                if inner.nodes[index].link != Some(link) {
-                    return Ok(());
-                }
-                let agent = inner.federation.agents[index].clone();
-                let actions = inner.coordinator.handle(&agent, message, self.now_ms);
-                self.carry_out(inner, actions)
+            Event::ToCoordinator { index, link, message } if self.is_current(index, link) => {
+                let agent = self.federation.agents[index].clone();
+                self.timeline.note(self.now_ms, || {
+                    format!("{agent} -> coordinator: {}", trace::to_coordinator(&message))
+                });
+                let actions = self.coordinator.handle(&agent, message, self.now_ms);
+                self.carry_out(actions)
             }
-            Event::Upload { index, link, header, bytes } => {
-                if inner.nodes[index].link != Some(link) {
-                    return Ok(());
-                }
-                let agent = inner.federation.agents[index].clone();
-                let actions = inner.coordinator.upload(
+            Event::Upload { index, link, header, bytes } if self.is_current(index, link) => {
+                let agent = self.federation.agents[index].clone();
+                self.timeline.note(self.now_ms, || {
+                    format!("{agent} -> coordinator: masked vector, {} bytes", bytes.len())
+                });
+                let actions = self.coordinator.upload(
                     &agent,
                     &header,
-                    &chorale_wire::Hashed::of(bytes),
+                    &Hashed::of(bytes),
                     self.now_ms,
                 );
-                self.carry_out(inner, actions)
+                self.carry_out(actions)
             }
-            Event::Connect { index } => self.connect(inner, index),
-            Event::Trained { index, life, round } => self.trained(inner, index, life, round),
-            Event::Masked { index, life, round, bytes } => {
-                let node = &mut inner.nodes[index];
-                if node.dead || node.life != life || node.machine.round() != Some(round) {
-                    return Ok(());
-                }
-                let length = bytes.len() as u64;
-                let header = node.machine.masked(Digest::plain(&bytes), length).map_err(broken)?;
-                node.upload = Some((header, bytes));
-                self.upload(inner, index);
-                Ok(())
-            }
-            Event::Operator => self.operate(inner),
+            Event::ToAgent { .. } | Event::ToCoordinator { .. } | Event::Upload { .. } => Ok(()),
+            Event::Connect { index } => self.connect(index),
+            Event::Trained { index, life, round } => self.trained(index, life, round),
+            Event::Masked { index, life, round, bytes } => self.masked(index, life, round, bytes),
+            Event::Operator => self.operate(),
         }
     }
 
-    fn connect(&mut self, inner: &mut Inner, index: usize) -> Result<(), Failure> {
-        if inner.nodes[index].dead || inner.nodes[index].link.is_some() {
-            return Ok(());
-        }
-        self.next_link += 1;
-        inner.nodes[index].link = Some(self.next_link);
-        let agent = &inner.federation.agents[index];
-        inner.coordinator.connected(agent, Some(tls_key(agent)));
-        let hello = inner.nodes[index].machine.hello(None);
-        self.send_to_coordinator(inner, index, hello)?;
-        self.upload(inner, index);
-        Ok(())
+    fn is_current(&self, index: usize, link: u64) -> bool {
+        self.nodes[index].link == Some(link)
     }
 
-    fn trained(
-        &mut self,
-        inner: &mut Inner,
-        index: usize,
-        life: u32,
-        round: RoundNumber,
-    ) -> Result<(), Failure> {
+    fn deliver_to_agent(&mut self, index: usize, message: ToAgent) -> Result<(), Failure> {
+        let agent = self.federation.agents[index].clone();
+        self.timeline
+            .note(self.now_ms, || format!("coordinator -> {agent}: {}", trace::to_agent(&message)));
+        if self.court.is_liar(&agent) {
+            self.liar.hear(&agent, &message);
+        }
+        let node = &mut self.nodes[index];
+        let handled = node.machine.handle(message, self.now_ms, &mut node.rng);
+        match handled {
+            Ok(actions) => self.carry_out_at(index, actions),
+            Err(fault) => {
+                self.counts.faults += 1;
+                self.timeline
+                    .note(self.now_ms, || format!("{agent} refuses it: {}", trace::story(&fault)));
+                self.court.agent_fault(&agent, &fault)
+            }
+        }
+    }
+
+    fn trained(&mut self, index: usize, life: u32, round: RoundNumber) -> Result<(), Failure> {
         let refuses = self.luck.random_ratio(self.scenario.refusal_per_mille, 1_000);
-        let node = &mut inner.nodes[index];
+        let node = &mut self.nodes[index];
         if node.dead || node.life != life || node.machine.round() != Some(round) {
             return Ok(());
         }
@@ -274,168 +329,38 @@ impl World {
         } else {
             node.machine.ready()
         };
-        self.carry_out_at(inner, index, actions.map_err(broken)?)
+        self.carry_out_at(index, actions.map_err(broken)?)
     }
 
-    /// The operator looks: opens epochs and rounds while there is something to win.
-    fn operate(&mut self, inner: &mut Inner) -> Result<(), Failure> {
-        inner.looks += 1;
-        let done = inner.completed as u64 >= self.scenario.rounds
-            || inner.opened.len() >= ROUNDS_OPENED_MAX
-            || inner.looks >= OPERATOR_LOOKS_MAX;
-        if done {
-            return Ok(());
-        }
-        self.schedule(self.now_ms + OPERATOR_EVERY_MS, Event::Operator);
-        let restart = self.scenario.coordinator_restart_per_mille;
-        // A look every second and a probability per pause: spread over some twenty looks.
-        if self.luck.random_ratio(restart, 20_000) {
-            return self.restart_coordinator(inner);
-        }
-        let floor = inner.federation.rule.survivors_min as usize;
-        let able = inner.coordinator.able_agents().count();
-        let here: BTreeSet<AgentId> = inner.coordinator.connected_agents().cloned().collect();
-        match inner.coordinator.phase() {
-            "between rounds" if able >= floor && inner.coordinator.next_key_index().is_some() => {
-                self.open_round(inner)
-            }
-            "between rounds" | "without an epoch" if here.len() >= floor => {
-                let rounds = self.scenario.rounds_per_epoch;
-                match inner.coordinator.open_epoch(here, rounds, self.now_ms) {
-                    Ok(actions) => self.carry_out(inner, actions),
-                    Err(coordinator::OpenEpochError::Agents { .. }) => Ok(()),
-                    Err(error) => Err(broken(error)),
-                }
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn open_round(&mut self, inner: &mut Inner) -> Result<(), Failure> {
-        let Some((epoch, agents)) =
-            inner.coordinator.epoch().map(|roster| (roster.epoch(), roster.agents()))
-        else {
-            return Ok(());
-        };
-        let Some(key_index) = inner.coordinator.next_key_index() else { return Ok(()) };
-        let round = RoundNumber(inner.coordinator.last_round().0 + 1);
-        let model = Digest::plain(&round.0.to_be_bytes());
-        let spec = inner.federation.spec(epoch, round, key_index, model);
-        let derived = spec.derive(agents as u32).map_err(broken)?;
-        let rho = derived.rho.clone().unwrap_or_else(Rho::zero);
-        // RESERVE is in the ledger before the plan leaves.
-        let reserve = ReserveEntry::of(&spec, &derived).map_err(broken)?;
-        inner.append(Entry::Reserve(Box::new(reserve)), self.now_ms)?;
-        inner.open = Some(OpenRound { round, rho, committed: false });
-        inner.opened.push(round);
-        let actions = inner.coordinator.open_round(&spec, self.now_ms).map_err(broken)?;
-        self.carry_out(inner, actions)
-    }
-
-    /// The coordinator's process dies, also in mid-round, and comes back with its durable state.
-    fn restart_coordinator(&mut self, inner: &mut Inner) -> Result<(), Failure> {
-        inner.restarts += 1;
-        if let Some(open) = inner.open.take() {
-            inner.abort(&open, AbortCause::Stopped, open.committed, self.now_ms)?;
-        }
-        let last_round = inner.coordinator.last_round();
-        let config = inner.federation.config(inner.last_epoch, last_round);
-        inner.coordinator = coordinator::Machine::new(config);
-        for index in 0..inner.nodes.len() {
-            if inner.nodes[index].link.take().is_some() {
-                let at_ms = self.now_ms + self.luck.random_range(100..4_000);
-                self.schedule(at_ms, Event::Connect { index });
-            }
-        }
-        Ok(())
-    }
-
-    fn carry_out(
+    fn masked(
         &mut self,
-        inner: &mut Inner,
-        actions: Vec<coordinator::Action>,
-    ) -> Result<(), Failure> {
-        for action in actions {
-            match action {
-                coordinator::Action::Send(agent, message) => {
-                    self.send_to_agent(inner, &agent, message)?
-                }
-                coordinator::Action::EpochStarted { epoch } => inner.last_epoch = epoch,
-                coordinator::Action::EpochReady {
-                    epoch, roster, graph_seed, memberships, ..
-                } => {
-                    inner.epochs += 1;
-                    let entry =
-                        RosterEntry::of(epoch, roster, graph_seed, &memberships).map_err(broken)?;
-                    inner.append(Entry::Roster(entry), self.now_ms)?;
-                }
-                coordinator::Action::CohortFixed { .. } => {
-                    if let Some(open) = &mut inner.open {
-                        open.committed = true;
-                    }
-                }
-                coordinator::Action::RoundComplete(completed) => {
-                    self.complete(inner, &completed)?;
-                }
-                coordinator::Action::RoundAborted {
-                    cause, unmask_started, certificate, ..
-                } => {
-                    if let Some(open) = inner.open.take() {
-                        match certificate {
-                            Some(proof) => {
-                                inner.abort_certified(&open, cause, *proof, self.now_ms)?;
-                            }
-                            None => inner.abort(&open, cause, unmask_started, self.now_ms)?,
-                        }
-                    }
-                }
-                coordinator::Action::Fault(_) => inner.faults += 1,
-                coordinator::Action::EpochFailed { .. } | coordinator::Action::Refused { .. } => {}
-            }
-        }
-        Ok(())
-    }
-
-    fn complete(
-        &mut self,
-        inner: &mut Inner,
-        completed: &coordinator::Completed,
-    ) -> Result<(), Failure> {
-        let floor = inner.federation.rule.survivors_min as usize;
-        inner.oracle.completed(completed, floor)?;
-        let Some(open) = inner.open.take().filter(|open| open.round == completed.round) else {
-            return Err(Failure::Ended { round: completed.round, times: 2 });
-        };
-        let model = Digest::of("simulated model", &[completed.transcript.as_bytes()]);
-        let released = Released {
-            round: completed.round,
-            session: completed.session,
-            survivors: completed.agents.clone(),
-            vectors: completed.vector_digests.clone(),
-            transcript: completed.transcript,
-            output_model: model,
-        };
-        let entry = inner.chain.release(released).map_err(ledger)?;
-        inner.append(entry, self.now_ms)?;
-        inner.charged = &inner.charged + &open.rho;
-        inner.completed += 1;
-        let head = inner.chain.head();
-        let actions = inner.coordinator.conclude(model, head.seq, head.hash);
-        self.carry_out(inner, actions)
-    }
-
-    fn carry_out_at(
-        &mut self,
-        inner: &mut Inner,
         index: usize,
-        actions: Vec<agent::Action>,
+        life: u32,
+        round: RoundNumber,
+        bytes: Vec<u8>,
     ) -> Result<(), Failure> {
+        let node = &mut self.nodes[index];
+        if node.dead || node.life != life || node.machine.round() != Some(round) {
+            return Ok(());
+        }
+        let length = bytes.len() as u64;
+        let header = node.machine.masked(Digest::plain(&bytes), length).map_err(broken)?;
+        self.nodes[index].uploads = self.uploads_of(index, header, bytes)?;
+        self.upload(index);
+        Ok(())
+    }
+
+    fn carry_out_at(&mut self, index: usize, actions: Vec<agent::Action>) -> Result<(), Failure> {
         for action in actions {
-            let life = inner.nodes[index].life;
+            if let Some(line) = trace::agent_action(&action) {
+                let agent = &self.federation.agents[index];
+                self.timeline.note(self.now_ms, || format!("{agent} {line}"));
+            }
+            let life = self.nodes[index].life;
             match action {
-                agent::Action::Send(message) => self.send_to_coordinator(inner, index, message)?,
+                agent::Action::Send(message) => self.send_to_coordinator(index, message)?,
                 agent::Action::Train { spec, .. } => {
-                    inner.nodes[index].upload = None;
+                    self.nodes[index].uploads.clear();
                     let at_ms = self.now_ms + self.luck.random_range(0..=self.scenario.work_max_ms);
                     self.schedule(at_ms, Event::Trained { index, life, round: spec.round });
                 }
@@ -444,19 +369,19 @@ impl World {
                         .map(|_| self.luck.random_range(-VALUE_MAX..=VALUE_MAX))
                         .collect();
                     let packed = ticket.mask(Zeroizing::new(values.clone())).map_err(broken)?;
-                    let agent = &inner.federation.agents[index];
+                    let agent = &self.federation.agents[index];
                     let round = spec.round;
-                    inner.oracle.contributed(agent, round, session, packed.digest(), values)?;
+                    self.oracle.contributed(agent, &spec, session, packed.digest(), values)?;
                     let at_ms = self.now_ms + self.luck.random_range(0..=self.scenario.work_max_ms);
                     let bytes = packed.into_bytes();
                     self.schedule(at_ms, Event::Masked { index, life, round, bytes });
                 }
                 agent::Action::RoundDone(_)
                 | agent::Action::RoundAborted { .. }
-                | agent::Action::EpochLost { .. } => inner.nodes[index].upload = None,
+                | agent::Action::EpochLost { .. } => self.nodes[index].uploads.clear(),
                 agent::Action::AbortCertified(proof) => {
-                    let agent = &inner.federation.agents[index];
-                    inner.oracle.given_back(agent, proof.session())?;
+                    let agent = &self.federation.agents[index];
+                    self.oracle.given_back(agent, proof.session())?;
                 }
                 // Nobody's disk is rolled back here, and nobody lies about others.
                 agent::Action::Behind(behind) => {
@@ -475,236 +400,22 @@ impl World {
         Ok(())
     }
 
-    fn send_to_agent(
-        &mut self,
-        inner: &mut Inner,
-        agent: &AgentId,
-        message: ToAgent,
-    ) -> Result<(), Failure> {
-        let Some(index) = inner.federation.agents.iter().position(|other| other == agent) else {
-            return Err(Failure::Simulator(format!("a message to the unknown {agent}")));
-        };
-        let Some(link) = inner.nodes[index].link else { return Ok(()) };
-        for at_ms in self.fates(inner, index, true)? {
-            let message = message.clone();
-            self.schedule(at_ms, Event::ToAgent { index, link, message });
-        }
-        Ok(())
-    }
-
-    fn send_to_coordinator(
-        &mut self,
-        inner: &mut Inner,
-        index: usize,
-        message: ToCoordinator,
-    ) -> Result<(), Failure> {
-        inner.oracle.said(&inner.federation.agents[index], &message)?;
-        let Some(link) = inner.nodes[index].link else { return Ok(()) };
-        for at_ms in self.fates(inner, index, false)? {
-            let message = message.clone();
-            self.schedule(at_ms, Event::ToCoordinator { index, link, message });
-        }
-        Ok(())
-    }
-
-    /// Sends the masked vector, on every connection again until the round is over: the transport
-    /// resumes uploads.
-    fn upload(&mut self, inner: &mut Inner, index: usize) {
-        let node = &inner.nodes[index];
-        if let (Some(link), Some((header, bytes))) = (node.link, node.upload.clone()) {
-            let at_ms = self.now_ms + self.luck.random_range(1..=2 * self.scenario.delay_max_ms);
-            self.schedule(at_ms, Event::Upload { index, link, header, bytes });
-        }
-    }
-
-    /// When a message arrives: never, once or twice, and mostly after its predecessors.
-    fn fates(
-        &mut self,
-        inner: &mut Inner,
-        index: usize,
-        to_agent: bool,
-    ) -> Result<Vec<u64>, Failure> {
-        if self.luck.random_ratio(self.scenario.disconnect_per_mille, 1_000) {
-            self.break_link(inner, index)?;
-            return Ok(Vec::new());
-        }
-        if self.luck.random_ratio(self.scenario.loss_per_mille, 1_000) {
-            return Ok(Vec::new());
-        }
-        let copies =
-            1 + usize::from(self.luck.random_ratio(self.scenario.duplicate_per_mille, 1_000));
-        let overtakes = self.luck.random_ratio(self.scenario.reorder_per_mille, 1_000);
-        let mut times = Vec::with_capacity(copies);
-        for _ in 0..copies {
-            let drawn_ms = self.now_ms + self.luck.random_range(1..=self.scenario.delay_max_ms);
-            let last_ms = self.last_arrival_ms.entry((index, to_agent)).or_default();
-            let at_ms = if overtakes { drawn_ms } else { drawn_ms.max(*last_ms) };
-            *last_ms = at_ms.max(*last_ms);
-            times.push(at_ms);
-        }
-        Ok(times)
-    }
-
-    /// A connection breaks; perhaps because the agent restarts or dies.
-    fn break_link(&mut self, inner: &mut Inner, index: usize) -> Result<(), Failure> {
-        inner.disconnects += 1;
-        let agent = inner.federation.agents[index].clone();
-        let node = &mut inner.nodes[index];
-        node.link = None;
-        if self.luck.random_ratio(self.scenario.death_per_mille, 1_000) {
-            node.dead = true;
-        } else {
-            if self.luck.random_ratio(self.scenario.restart_per_mille, 1_000) {
-                inner.restarts += 1;
-                node.life += 1;
-                node.upload = None;
-                let identity = inner.federation.identities[index].clone();
-                let memory = node.machine.memory().after_restart();
-                node.machine = agent::Machine::with_memory(identity, memory);
-            }
-            let at_ms = self.now_ms + self.luck.random_range(50..6_000);
-            self.schedule(at_ms, Event::Connect { index });
-        }
-        let actions = inner.coordinator.disconnected(&agent, self.now_ms);
-        self.carry_out(inner, actions)
-    }
-
     fn schedule(&mut self, at_ms: u64, event: Event) {
         self.next_event += 1;
         self.queue.push(Reverse((at_ms, self.next_event)));
         self.events.insert(self.next_event, event);
     }
 
-    fn judge(self, inner: Inner) -> Result<Summary, Failure> {
-        let phase = inner.coordinator.phase();
-        if !["between rounds", "without an epoch"].contains(&phase) {
-            return Err(Failure::Restless { who: "the coordinator".to_string(), phase });
+    fn note_phase(&mut self) {
+        let phase = self.coordinator.phase();
+        if phase != self.phase {
+            self.phase = phase;
+            self.timeline.note(self.now_ms, || format!("=== coordinator is {phase}"));
         }
-        for (agent, node) in inner.federation.agents.iter().zip(&inner.nodes) {
-            if !node.dead && node.machine.round().is_some() {
-                let phase = node.machine.phase();
-                return Err(Failure::Restless { who: agent.to_string(), phase });
-            }
-        }
-        inner.oracle.all_ended(&inner.opened)?;
-        let report = verify(inner.ledger.as_bytes(), Some(inner.chain.head())).map_err(ledger)?;
-        if report.open != 0 || report.spent.rho() != Some(&inner.charged) {
-            return Err(Failure::Ledger(format!(
-                "{} rounds are open and {} is charged instead of {}",
-                report.open, report.spent, inner.charged
-            )));
-        }
-        let scenario = &self.scenario;
-        let calm = scenario.disconnect_per_mille == 0
-            && scenario.loss_per_mille == 0
-            && scenario.refusal_per_mille == 0
-            && scenario.reorder_per_mille == 0
-            && scenario.coordinator_restart_per_mille == 0;
-        if calm && (inner.completed as u64) < scenario.rounds {
-            let completed = inner.completed;
-            return Err(Failure::Lazy { completed, wanted: scenario.rounds });
-        }
-        Ok(Summary {
-            scenario: self.scenario,
-            completed: inner.completed,
-            aborted: inner.aborted,
-            epochs: inner.epochs,
-            disconnects: inner.disconnects,
-            restarts: inner.restarts,
-            faults: inner.faults,
-            virtual_ms: self.now_ms - START_MS,
-            trace: inner.trace,
-        })
-    }
-}
-
-impl Inner {
-    fn new(scenario: &Scenario, luck: &mut ChaCha20Rng) -> Result<Self, Failure> {
-        let federation = Federation::new(scenario.seed, scenario.agents)?;
-        let config = federation.config(Epoch(0), RoundNumber(0));
-        let (chain, ledger) =
-            Chain::genesis(federation.genesis()?, &federation.coordinator_key(), START_MS / 1_000)
-                .map_err(broken)?;
-        let memory =
-            agent::Memory::new(None, None).with_survivors_floor(federation.rule.survivors_min);
-        let nodes = federation
-            .identities
-            .iter()
-            .map(|identity| Node {
-                machine: agent::Machine::with_memory(identity.clone(), memory.clone()),
-                rng: ChaCha20Rng::seed_from_u64(luck.next_u64()),
-                link: None,
-                life: 0,
-                dead: false,
-                upload: None,
-            })
-            .collect();
-        Ok(Self {
-            coordinator: coordinator::Machine::new(config),
-            federation,
-            nodes,
-            oracle: Oracle::default(),
-            chain,
-            ledger,
-            open: None,
-            opened: Vec::new(),
-            last_epoch: Epoch(0),
-            charged: Rho::zero(),
-            looks: 0,
-            completed: 0,
-            aborted: 0,
-            epochs: 0,
-            disconnects: 0,
-            restarts: 0,
-            faults: 0,
-            trace: Digest::plain(b""),
-        })
-    }
-
-    fn append(&mut self, entry: Entry, now_ms: u64) -> Result<(), Failure> {
-        let key = self.federation.coordinator_key();
-        let line = self.chain.append(entry, &key, now_ms / 1_000).map_err(ledger)?;
-        self.ledger.push_str(&line);
-        Ok(())
-    }
-
-    /// ABORT: what was committed stays charged, what never left is given back.
-    fn abort(
-        &mut self,
-        open: &OpenRound,
-        cause: AbortCause,
-        unmask_started: bool,
-        now_ms: u64,
-    ) -> Result<(), Failure> {
-        self.oracle.end(open.round)?;
-        self.aborted += 1;
-        if open.committed {
-            self.charged = &self.charged + &open.rho;
-        }
-        let entry =
-            self.chain.abort(open.round, cause, open.committed, unmask_started).map_err(ledger)?;
-        self.append(entry, now_ms)
-    }
-
-    /// ABORT by the agents' votes: nothing is charged.
-    fn abort_certified(
-        &mut self,
-        open: &OpenRound,
-        cause: AbortCause,
-        proof: coordinator::CertifiedAbort,
-        now_ms: u64,
-    ) -> Result<(), Failure> {
-        self.oracle.end(open.round)?;
-        self.oracle.abort_recorded(proof.session)?;
-        self.aborted += 1;
-        let (voters, signatures) = proof.votes.into_iter().unzip();
-        let proof = AbortProof { spec: proof.spec, cohort: proof.cohort, voters, signatures };
-        let entry = self.chain.abort_certified(open.round, cause, proof).map_err(ledger)?;
-        self.append(entry, now_ms)
     }
 
     /// Takes the event into the trace.
-    fn note(&mut self, now_ms: u64, event: &Event) {
+    fn note(&mut self, event: &Event) {
         let (kind, index, detail) = match event {
             Event::ToAgent { index, message, .. } => (0u8, *index, format!("{message:?}")),
             Event::ToCoordinator { index, message, .. } => (1, *index, format!("{message:?}")),
@@ -718,20 +429,21 @@ impl Inner {
             "simulated event",
             &[
                 self.trace.as_bytes(),
-                &now_ms.to_be_bytes(),
-                &[kind, index as u8],
+                &self.now_ms.to_be_bytes(),
+                &[kind],
+                &(index as u64).to_be_bytes(),
                 detail.as_bytes(),
             ],
         );
     }
 }
 
-fn ledger(error: impl std::error::Error) -> Failure {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    Failure::Ledger(text)
+/// Who lies: never more agents than the federation assumes corrupt.
+fn court(scenario: &Scenario, federation: &Federation, luck: &mut ChaCha20Rng) -> Court {
+    let mut honest: Vec<&AgentId> = federation.agents.iter().collect();
+    let count = scenario.liars.min(federation.rule.corrupt as usize);
+    let count = if scenario.lie_per_mille == 0 { 0 } else { count };
+    let drawn = (0..count).map(|_| honest.swap_remove(luck.random_range(0..honest.len())).clone());
+    let quiet = scenario.calm() && scenario.duplicate_per_mille == 0;
+    Court::new(drawn.collect(), scenario.coordinator_lie_per_mille > 0, quiet)
 }

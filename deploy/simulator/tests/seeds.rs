@@ -1,37 +1,55 @@
 //! Many unlucky federations: none may violate anything.
 #![allow(clippy::unwrap_used)]
 
-use chorale_simulator::simulate;
+use chorale_simulator::{Scenario, Summary, play, play_traced, shrink};
 
-/// Seeds of one run; every one is a federation of its own.
-const SEEDS: u64 = 200;
+/// Plays every scenario; a violation is reported with the command that replays it, and a smaller
+/// federation that fails too.
+fn all(scenarios: impl Iterator<Item = Scenario>) -> Vec<Summary> {
+    let play_one = |scenario: Scenario| {
+        play(&scenario).map_err(|failure| {
+            let mut text = format!("{failure}; replay it with: {} --trace", scenario.command());
+            if let Some((smaller, failure)) = shrink(&scenario, &failure, 40, play) {
+                text.push_str(&format!("; smaller: {failure}: {} --trace", smaller.command()));
+            }
+            text
+        })
+    };
+    let (summaries, failures): (Vec<_>, Vec<_>) = scenarios.map(play_one).partition(Result::is_ok);
+    assert!(failures.is_empty(), "{failures:#?}");
+    summaries.into_iter().flatten().collect()
+}
+
+fn sum(summaries: &[Summary], of: impl Fn(&Summary) -> usize) -> usize {
+    summaries.iter().map(of).sum()
+}
 
 #[test]
 fn no_seed_violates_anything() {
-    let (mut completed, mut aborted, mut disconnects, mut restarts) = (0, 0, 0, 0);
-    let mut failures = Vec::new();
-    for seed in 0..SEEDS {
-        match simulate(seed) {
-            Ok(summary) => {
-                completed += summary.completed;
-                aborted += summary.aborted;
-                disconnects += summary.disconnects;
-                restarts += summary.restarts;
-            }
-            Err(failure) => failures.push(format!("seed {seed}: {failure}")),
-        }
-    }
-    assert!(failures.is_empty(), "{failures:#?}");
+    let summaries = all((0..200).map(Scenario::from_seed));
     // The test would be empty if nothing ever went right, or nothing ever went wrong.
-    assert!(completed > 150, "{completed} rounds completed");
-    assert!(aborted > 20, "{aborted} rounds aborted");
-    assert!(disconnects > 200, "{disconnects} disconnects");
-    assert!(restarts > 20, "{restarts} restarts");
+    assert!(sum(&summaries, |summary| summary.completed) > 250);
+    assert!(sum(&summaries, |summary| summary.aborted) > 100);
+    assert!(sum(&summaries, |summary| summary.disconnects) > 200);
+    assert!(sum(&summaries, |summary| summary.restarts) > 20);
+    assert!(sum(&summaries, |summary| summary.lies) > 1_000);
+}
+
+#[test]
+fn no_larger_federation_violates_anything() {
+    let summaries = all((0..12).map(|seed| Scenario::sized(seed, 20 + 40 * seed as usize / 11)));
+    println!("completed {}", sum(&summaries, |summary| summary.completed));
+    println!("aborted {}", sum(&summaries, |summary| summary.aborted));
+    println!("lies {}", sum(&summaries, |summary| summary.lies));
 }
 
 #[test]
 fn a_seed_is_played_the_same_way_twice() {
     for seed in [3, 17, 40] {
-        assert_eq!(simulate(seed).unwrap(), simulate(seed).unwrap());
+        let scenario = Scenario::from_seed(seed);
+        let (traced, lines) = play_traced(&scenario);
+        assert_eq!(play(&scenario).unwrap(), traced.unwrap());
+        assert!(lines.len() > 100);
+        assert!(lines.iter().any(|line| line.contains("ROSTER")));
     }
 }

@@ -15,7 +15,7 @@ use super::{
     memory::Memory,
     roster::{RosterRefused, RosterVoted},
 };
-use crate::roster::Expectation;
+use crate::{memo::VerifiedMemo, roster::Expectation};
 
 /// Why EPOCH-OPEN was refused. The coordinator is to blame, unless the variant says otherwise.
 #[derive(Debug, thiserror::Error)]
@@ -134,8 +134,9 @@ impl Advertised {
         roster: &Roster,
         memory: &Memory,
         now_ms: u64,
+        memo: Option<&VerifiedMemo>,
     ) -> Result<(RosterVoted, ToCoordinator), Kept<Self, RosterRefused>> {
-        RosterVoted::vote(self, roster, memory, now_ms)
+        RosterVoted::vote(self, roster, memory, now_ms, memo)
     }
 
     pub(super) fn expectation(&self, now_ms: u64) -> Expectation<'_> {

@@ -26,6 +26,7 @@ use super::{
     roster::Certified,
     state::{RoundState, Running, State, Transition, foreign, step},
 };
+use crate::memo::VerifiedMemo;
 
 /// Time in milliseconds that an agent gives votes and reveals beyond the spec's own times. When it
 /// is over, the round's secrets are wiped: a coordinator that stalls gets nothing.
@@ -43,6 +44,8 @@ pub struct Machine {
     last_result: Option<SessionId>,
     /// What is left of the last round that ended without a result, until another one begins.
     past: Option<Past>,
+    /// What other agents of this process have verified.
+    memo: Option<Arc<VerifiedMemo>>,
 }
 
 impl Machine {
@@ -61,7 +64,15 @@ impl Machine {
     /// A machine without keys, with what the agent's durable journal holds.
     #[must_use]
     pub fn with_memory(identity: Arc<Identity>, memory: Memory) -> Self {
-        Self { identity, state: State::Idle, memory, refusal: None, last_result: None, past: None }
+        Self {
+            identity,
+            state: State::Idle,
+            memory,
+            refusal: None,
+            last_result: None,
+            past: None,
+            memo: None,
+        }
     }
 
     /// What the agent remembers; a durable journal that stored every [`Action::Remember`] and
@@ -69,6 +80,14 @@ impl Machine {
     #[must_use]
     pub fn memory(&self) -> &Memory {
         &self.memory
+    }
+
+    /// Verifies public objects once for all agents that hold `memo`, in one process. Without it,
+    /// an agent verifies everything itself.
+    #[must_use]
+    pub fn share_verified(mut self, memo: Arc<VerifiedMemo>) -> Self {
+        self.memo = Some(memo);
+        self
     }
 
     /// The first message on every connection. `model` is the digest of the newest model at hand.
@@ -257,7 +276,12 @@ impl Machine {
         actions: &mut Vec<Action>,
     ) -> Result<(), Fault> {
         match std::mem::replace(&mut self.state, State::Idle) {
-            State::Advertised(state) => match state.on_roster(roster, &self.memory, now_ms) {
+            State::Advertised(state) => match state.on_roster(
+                roster,
+                &self.memory,
+                now_ms,
+                self.memo.as_deref(),
+            ) {
                 Ok((next, answer)) => {
                     let epoch = next.roster().epoch();
                     let agents = next.roster().agent_ids().cloned().collect();
@@ -292,8 +316,12 @@ impl Machine {
         actions: &mut Vec<Action>,
     ) -> Result<(), Fault> {
         match std::mem::replace(&mut self.state, State::Idle) {
-            State::RosterVoted(state) => match state.on_certificate(certificate, &self.memory, rng)
-            {
+            State::RosterVoted(state) => match state.on_certificate(
+                certificate,
+                &self.memory,
+                self.memo.as_deref(),
+                rng,
+            ) {
                 Ok(Certified::Dealt { state, answer, disputed }) => {
                     report_disputed(certificate.epoch, disputed, actions);
                     self.memory.confirm();
@@ -310,7 +338,7 @@ impl Machine {
                     self.state = State::RosterVoted(*state);
                     Err(error.into())
                 }
-            },
+            }
             State::Dealt(state) if certificate.epoch == state.roster().epoch() => {
                 // Sent again after a reconnect: the shares are never dealt a second time.
                 actions.push(Action::Send(state.answer()));
@@ -522,9 +550,10 @@ impl Machine {
             actions.push(Action::Send(state.answer()));
             return Ok(());
         }
+        let memo = self.memo.clone();
         let answer = self.in_round("certificate", |state| match state {
             RoundState::SurvivorVoted(state) => step(
-                state.on_certificate(certificate),
+                state.on_certificate(certificate, memo.as_deref()),
                 RoundState::Revealed,
                 RoundState::SurvivorVoted,
             ),

@@ -12,7 +12,10 @@ use super::{
     result::{EndError, Outcome},
     survivors::SurvivorVoted,
 };
-use crate::certificate::{CertificateError, check_survivor_certificate};
+use crate::{
+    certificate::{CertificateError, check_survivor_certificate},
+    memo::{self, VerifiedMemo},
+};
 
 /// Why nothing was revealed.
 #[derive(Debug, thiserror::Error)]
@@ -39,8 +42,9 @@ impl Revealed {
     pub(super) fn reveal(
         from: SurvivorVoted,
         certificate: &SurvivorCertificate,
+        memo: Option<&VerifiedMemo>,
     ) -> Result<(Self, ToCoordinator), Kept<SurvivorVoted, RevealError>> {
-        match check(&from, certificate) {
+        match check(&from, certificate, memo) {
             Ok(reveal) => {
                 let state = Self {
                     party: from.party,
@@ -78,9 +82,13 @@ impl Revealed {
 fn check(
     from: &SurvivorVoted,
     certificate: &SurvivorCertificate,
+    memo: Option<&VerifiedMemo>,
 ) -> Result<Signed<Reveal>, RevealError> {
     let Party { identity, slot, context } = &from.party;
-    check_survivor_certificate(&context.roster, from.locked.session, &from.survivors, certificate)?;
+    let (roster, session, survivors) = (&context.roster, from.locked.session, &from.survivors);
+    memo::survivors(memo, roster, session, survivors, certificate, || {
+        check_survivor_certificate(roster, session, survivors, certificate)
+    })?;
     // Shares are held of neighbours only.
     let held = from.held.iter().filter(|(subject, _)| from.locked.cohort.contains(**subject));
     let shares = held

@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     certificate::{CertificateError, check_roster_certificate},
+    memo::{self, VerifiedMemo},
     roster::{RosterError, VerifiedRoster},
 };
 
@@ -100,12 +101,13 @@ impl RosterVoted {
         roster: &Roster,
         memory: &Memory,
         now_ms: u64,
+        memo: Option<&VerifiedMemo>,
     ) -> Result<(Self, ToCoordinator), Kept<Advertised, RosterRefused>> {
-        match Self::check(&from, roster, memory, now_ms) {
+        match Self::check(&from, roster, memory, now_ms, memo) {
             Ok((verified, slot, vote)) => {
                 let state = Self {
                     identity: from.identity,
-                    roster: Arc::new(verified),
+                    roster: verified,
                     slot,
                     secrets: from.secrets,
                     vote,
@@ -122,8 +124,11 @@ impl RosterVoted {
         roster: &Roster,
         memory: &Memory,
         now_ms: u64,
-    ) -> Result<(VerifiedRoster, Slot, Signed<RosterVote>), RosterRefused> {
-        let verified = VerifiedRoster::check(roster, &from.expectation(now_ms))?;
+        memo: Option<&VerifiedMemo>,
+    ) -> Result<(Arc<VerifiedRoster>, Slot, Signed<RosterVote>), RosterRefused> {
+        let expect = from.expectation(now_ms);
+        let check = || VerifiedRoster::check(roster, &expect);
+        let verified = memo::roster(memo, roster, &expect, check)?;
         let (agents, needed) = (verified.agents() as u32, memory.roster_min(&verified));
         if agents < needed {
             return Err(RosterRefused::Unwitnessed { agents, needed });
@@ -166,18 +171,22 @@ impl RosterVoted {
         self,
         certificate: &RosterCertificate,
         memory: &Memory,
+        memo: Option<&VerifiedMemo>,
         rng: &mut R,
     ) -> Result<Certified, Kept<Self, DealError>> {
         let federation = &self.identity.federation;
-        let seed = match check_roster_certificate(&self.roster, federation, certificate) {
-            Ok(seed) => seed,
+        let check = || {
+            let seed = check_roster_certificate(&self.roster, federation, certificate)?;
+            Ok::<_, CertificateError>(self.roster.graph(seed))
+        };
+        let graph = match memo::graph(memo, &self.roster, federation, certificate, check) {
+            Ok(graph) => graph,
             Err(error) => return Err(Kept::new(self, error)),
         };
         let (behind, disputed) = memory.judge(&self.roster, self.slot, certificate);
         if let Some(behind) = behind {
             return Ok(Certified::Behind { behind, disputed });
         }
-        let graph = self.roster.graph(seed);
         match self.deal(&graph, rng) {
             Ok(envelopes) => {
                 let state = Dealt::new(self, graph, envelopes);

@@ -15,7 +15,7 @@ use super::{
     open::Party,
     reveal::{RevealError, Revealed},
 };
-use crate::context::SetError;
+use crate::{context::SetError, memo::VerifiedMemo};
 
 /// Why SURVIVORS got no vote. The coordinator is to blame, unless the variant says otherwise.
 #[derive(Debug, thiserror::Error)]
@@ -92,8 +92,9 @@ impl SurvivorVoted {
     pub fn on_certificate(
         self,
         certificate: &SurvivorCertificate,
+        memo: Option<&VerifiedMemo>,
     ) -> Result<(Revealed, ToCoordinator), Kept<Self, RevealError>> {
-        Revealed::reveal(self, certificate)
+        Revealed::reveal(self, certificate, memo)
     }
 }
 

@@ -15,6 +15,9 @@ pub enum Action {
     /// Send a message. It may get lost with the connection: what matters is sent again when the
     /// agent says hello.
     Send(AgentId, ToAgent),
+    /// Send one message to each of these agents, as [`Action::Send`] would. It is one message, so
+    /// that a roster of megabytes exists once for thousands of receivers.
+    Broadcast(Vec<AgentId>, ToAgent),
     /// An attempt to set up an epoch uses this number. Store it durably before carrying out the
     /// actions that follow, so that no epoch number is ever used twice.
     EpochStarted {

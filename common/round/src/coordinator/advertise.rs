@@ -26,9 +26,7 @@ impl Advertising {
         desk: &mut Desk,
         now_ms: u64,
     ) -> Self {
-        for agent in &setup.invited {
-            desk.send(agent, ToAgent::EpochOpen(open.clone()));
-        }
+        desk.broadcast(setup.invited.iter(), ToAgent::EpochOpen(open.clone()));
         Self {
             setup,
             open,

@@ -36,9 +36,7 @@ impl Agreeing {
         desk: &mut Desk,
         now_ms: u64,
     ) -> Self {
-        for slot in masked.survivors.iter() {
-            round.send(slot, ToAgent::Survivors(message.clone()), desk);
-        }
+        round.broadcast(masked.survivors.iter(), ToAgent::Survivors(message.clone()), desk);
         Self {
             round,
             masked,

@@ -58,9 +58,7 @@ impl Collecting {
                 .filter_map(|slot| Some(context.roster.entry(slot)?.agent.clone()))
                 .collect(),
         });
-        for slot in cohort.iter() {
-            round.send(slot, ToAgent::Commit(commit.clone()), desk);
-        }
+        round.broadcast(cohort.iter(), ToAgent::Commit(commit.clone()), desk);
         let deadline_ms = now_ms.saturating_add(u64::from(context.spec.upload_within_ms));
         Stage::Collecting(Self {
             session: context.session(&cohort),

@@ -39,9 +39,7 @@ impl Dealing {
         desk: &mut Desk,
         now_ms: u64,
     ) -> Self {
-        for agent in roster.agent_ids() {
-            desk.send(agent, ToAgent::RosterCertificate(certificate.clone()));
-        }
+        desk.broadcast(roster.agent_ids(), ToAgent::RosterCertificate(certificate.clone()));
         Self {
             setup,
             roster,

@@ -58,6 +58,19 @@ impl Desk {
         }
     }
 
+    /// Sends one message to all of `agents` that are there.
+    pub(super) fn broadcast<'a>(
+        &mut self,
+        agents: impl Iterator<Item = &'a AgentId>,
+        message: ToAgent,
+    ) {
+        let present: Vec<AgentId> =
+            agents.filter(|agent| self.peers.reachable(agent)).cloned().collect();
+        if !present.is_empty() {
+            self.act(Action::Broadcast(present, message));
+        }
+    }
+
     pub(super) fn waiting(&mut self, agent: &AgentId, what: &str) {
         let what = Reason::new(what);
         self.send(agent, ToAgent::Waiting(Waiting { what }));

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use chorale_secagg::Graph;
 use chorale_wire::{
-    AgentId, PublicKey, Signed, SignedBytes, Slot, ToAgent,
+    PublicKey, Signed, SignedBytes, Slot, ToAgent,
     message::{Abort, AbortCause, Ballot, Reason, Refusal},
 };
 
@@ -85,10 +85,20 @@ impl InRound {
         }
     }
 
+    /// Sends to those of `slots` that have not lost their keys.
+    pub(super) fn broadcast(
+        &self,
+        slots: impl Iterator<Item = Slot>,
+        message: ToAgent,
+        desk: &mut Desk,
+    ) {
+        let keyed = slots.filter(|slot| !self.epoch.lost.contains(slot));
+        let entries = keyed.filter_map(|slot| self.context.roster.entry(slot));
+        desk.broadcast(entries.map(|entry| &entry.agent), message);
+    }
+
     pub(super) fn send_to_all(&self, desk: &mut Desk, message: &ToAgent) {
-        for slot in self.context.roster.slots() {
-            self.send(slot, message.clone(), desk);
-        }
+        self.broadcast(self.context.roster.slots(), message.clone(), desk);
     }
 
     pub(super) fn send_waiting(&self, slot: Slot, desk: &mut Desk) {
@@ -162,17 +172,13 @@ impl InRound {
         kept: KeptCertificate,
         desk: &mut Desk,
     ) -> Stage {
-        let slots = self.context.roster.slots().zip(self.context.roster.agent_ids());
-        let messages: Vec<(AgentId, ToAgent)> = slots
-            .map(|(slot, agent)| {
-                let lost = self.epoch.lost.contains(&slot);
-                let message = if lost { kept.whole_message() } else { kept.message() };
-                (agent.clone(), message)
-            })
-            .collect();
+        let roster = self.context.roster.clone();
+        let (lost, keyed): (Vec<Slot>, Vec<Slot>) =
+            roster.slots().partition(|slot| self.epoch.lost.contains(slot));
         let stage = self.aborted(end, Some(Box::new(certified)), desk);
-        for (agent, message) in messages {
-            desk.send(&agent, message);
+        for (slots, message) in [(keyed, kept.message()), (lost, kept.whole_message())] {
+            let entries = slots.into_iter().filter_map(|slot| roster.entry(slot));
+            desk.broadcast(entries.map(|entry| &entry.agent), message);
         }
         desk.keep(kept);
         stage

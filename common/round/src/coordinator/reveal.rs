@@ -44,10 +44,8 @@ impl Revealing {
     ) -> Self {
         round.unmask_started = true;
         let surplus = Surplus::new(&round.context, masked.survivors.len());
-        for slot in masked.survivors.iter() {
-            let message = ToAgent::SurvivorCertificate(certificate.clone());
-            round.send(slot, message, desk);
-        }
+        let message_to_all = ToAgent::SurvivorCertificate(certificate.clone());
+        round.broadcast(masked.survivors.iter(), message_to_all, desk);
         Self {
             round,
             masked,

@@ -32,9 +32,7 @@ impl RosterVoting {
         desk: &mut Desk,
         now_ms: u64,
     ) -> Self {
-        for agent in roster.agent_ids() {
-            desk.send(agent, ToAgent::Roster(message.clone()));
-        }
+        desk.broadcast(roster.agent_ids(), ToAgent::Roster(message.clone()));
         Self {
             setup,
             roster,

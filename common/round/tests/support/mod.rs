@@ -448,6 +448,12 @@ impl World {
                     let index = (0..self.size).find(|i| agent_id(*i) == agent).unwrap();
                     self.queue.push_back(Event::ToAgent(index, message));
                 }
+                coordinator::Action::Broadcast(agents, message) => {
+                    for agent in agents {
+                        let index = (0..self.size).find(|i| agent_id(*i) == agent).unwrap();
+                        self.queue.push_back(Event::ToAgent(index, message.clone()));
+                    }
+                }
                 coordinator::Action::EpochStarted { epoch } => self.started.push(epoch),
                 coordinator::Action::EpochReady { epoch, agents, excluded, .. } => {
                     self.epochs.push((epoch, agents));
