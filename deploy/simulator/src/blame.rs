@@ -81,8 +81,17 @@ impl Court {
         Err(Failure::Blamed { agent: fault.agent.clone(), what: story(fault) })
     }
 
-    /// A message that an agent refused.
-    pub(crate) fn agent_fault(&self, agent: &AgentId, fault: &agent::Fault) -> Result<(), Failure> {
+    /// A message that an agent refused. An agent that has seen no votes since it started refuses a
+    /// roster too small to hold a witness of what it may have forgotten, and is left out for it.
+    pub(crate) fn agent_fault(
+        &mut self,
+        agent: &AgentId,
+        fault: &agent::Fault,
+    ) -> Result<(), Failure> {
+        if matches!(fault, agent::Fault::Roster(agent::RosterRefused::Unwitnessed { .. })) {
+            self.trouble(agent);
+            return Ok(());
+        }
         let own = fault.blame() == agent::Blame::Own;
         let expected = self.coordinator_lies || !self.quiet || self.is_liar(agent);
         if own || !expected {

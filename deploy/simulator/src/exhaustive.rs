@@ -143,6 +143,9 @@ pub fn rounds(agents: usize, patterns: &[Fates], threads: usize) -> Result<Tally
 pub fn setups(agents: usize, patterns: &[Fates], threads: usize) -> Result<Tally, Failure> {
     share_out(patterns, threads, |part| {
         let mut room = Room::new(agents)?;
+        // Agents that have seen no votes since they started refuse rosters too small to hold a
+        // witness of what they may have forgotten; an undisturbed epoch comes first.
+        room.setup(&vec![None; agents])?;
         play(part, |fates| {
             let end = room.setup(fates)?;
             check_setup(&room.rule(), fates, &end)?;

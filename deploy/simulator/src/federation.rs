@@ -78,7 +78,7 @@ impl Federation {
                 Ok(Arc::new(identity))
             })
             .collect::<Result<_, Failure>>()?;
-        let sigma_squared = Rational::from_integer(1 << 21);
+        let sigma_squared = Rational::from_integer(1 << 27);
         let mechanism = Mechanism::DiscreteGaussian { sigma_squared, remove_surplus: false };
         Ok(Self {
             name,
@@ -118,7 +118,7 @@ impl Federation {
             identity_method: IdentityMethod::HomeStore,
             delta: Rational::parse("1/100000").map_err(broken)?,
             delta_reserved: Rational::parse("1/1000000").map_err(broken)?,
-            cap_rho: Privacy::Rho(Rho::new(Rational::from_integer(1_000)).map_err(broken)?),
+            cap_rho: Privacy::Rho(Rho::new(Rational::from_integer(4)).map_err(broken)?),
             enrolled: self.rule.enrolled,
             corrupt: self.rule.corrupt,
             survivors_min: self.rule.survivors_min,

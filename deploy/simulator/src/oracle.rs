@@ -366,6 +366,11 @@ impl Oracle {
         self.exclusive(session)
     }
 
+    /// An oracle that has seen nothing but which sessions were aborted.
+    pub(crate) fn after_epoch(&self) -> Self {
+        Self { aborted: self.aborted.clone(), ..Self::new(self.floors.clone()) }
+    }
+
     /// An agent verified an abort certificate and takes its charge back: the ledger had it first,
     /// so that no agent's account is below the federation's.
     pub(crate) fn given_back(&self, agent: &AgentId, session: SessionId) -> Result<(), Failure> {

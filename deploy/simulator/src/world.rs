@@ -278,12 +278,8 @@ impl World {
                 self.timeline.note(self.now_ms, || {
                     format!("{agent} -> coordinator: masked vector, {} bytes", bytes.len())
                 });
-                let actions = self.coordinator.upload(
-                    &agent,
-                    &header,
-                    &Hashed::of(bytes),
-                    self.now_ms,
-                );
+                let actions =
+                    self.coordinator.upload(&agent, &header, &Hashed::of(bytes), self.now_ms);
                 self.carry_out(actions)
             }
             Event::ToAgent { .. } | Event::ToCoordinator { .. } | Event::Upload { .. } => Ok(()),

@@ -276,25 +276,22 @@ impl Machine {
         actions: &mut Vec<Action>,
     ) -> Result<(), Fault> {
         match std::mem::replace(&mut self.state, State::Idle) {
-            State::Advertised(state) => match state.on_roster(
-                roster,
-                &self.memory,
-                now_ms,
-                self.memo.as_deref(),
-            ) {
-                Ok((next, answer)) => {
-                    let epoch = next.roster().epoch();
-                    let agents = next.roster().agent_ids().cloned().collect();
-                    self.remember(Fact::RosterVoted { epoch, agents }, actions);
-                    self.state = State::RosterVoted(next);
-                    actions.push(Action::Send(answer));
-                    Ok(())
+            State::Advertised(state) => {
+                match state.on_roster(roster, &self.memory, now_ms, self.memo.as_deref()) {
+                    Ok((next, answer)) => {
+                        let epoch = next.roster().epoch();
+                        let agents = next.roster().agent_ids().cloned().collect();
+                        self.remember(Fact::RosterVoted { epoch, agents }, actions);
+                        self.state = State::RosterVoted(next);
+                        actions.push(Action::Send(answer));
+                        Ok(())
+                    }
+                    Err(Kept { state, error }) => {
+                        self.state = State::Advertised(*state);
+                        Err(error.into())
+                    }
                 }
-                Err(Kept { state, error }) => {
-                    self.state = State::Advertised(*state);
-                    Err(error.into())
-                }
-            },
+            }
             State::RosterVoted(state) => {
                 let same = roster.digest() == state.roster().digest();
                 let answer = state.answer();
@@ -316,27 +313,24 @@ impl Machine {
         actions: &mut Vec<Action>,
     ) -> Result<(), Fault> {
         match std::mem::replace(&mut self.state, State::Idle) {
-            State::RosterVoted(state) => match state.on_certificate(
-                certificate,
-                &self.memory,
-                self.memo.as_deref(),
-                rng,
-            ) {
-                Ok(Certified::Dealt { state, answer, disputed }) => {
-                    report_disputed(certificate.epoch, disputed, actions);
-                    self.memory.confirm();
-                    self.state = State::Dealt(*state);
-                    actions.push(Action::Send(answer));
-                    Ok(())
-                }
-                Ok(Certified::Behind { behind, disputed }) => {
-                    report_disputed(certificate.epoch, disputed, actions);
-                    self.on_behind(behind, actions);
-                    Ok(())
-                }
-                Err(Kept { state, error }) => {
-                    self.state = State::RosterVoted(*state);
-                    Err(error.into())
+            State::RosterVoted(state) => {
+                match state.on_certificate(certificate, &self.memory, self.memo.as_deref(), rng) {
+                    Ok(Certified::Dealt { state, answer, disputed }) => {
+                        report_disputed(certificate.epoch, disputed, actions);
+                        self.memory.confirm();
+                        self.state = State::Dealt(*state);
+                        actions.push(Action::Send(answer));
+                        Ok(())
+                    }
+                    Ok(Certified::Behind { behind, disputed }) => {
+                        report_disputed(certificate.epoch, disputed, actions);
+                        self.on_behind(behind, actions);
+                        Ok(())
+                    }
+                    Err(Kept { state, error }) => {
+                        self.state = State::RosterVoted(*state);
+                        Err(error.into())
+                    }
                 }
             }
             State::Dealt(state) if certificate.epoch == state.roster().epoch() => {

@@ -237,16 +237,9 @@ impl Hall {
             let now_ms = self.now_ms;
             let (actions, cpu) = match said {
                 Said::Control(message) => timed(|| coordinator.handle(agent, message, now_ms)),
-                Said::Upload(header, bytes) => {
-                    timed(|| {
-                        coordinator.upload(
-                            agent,
-                            &header,
-                            &chorale_wire::Hashed::of(bytes),
-                            now_ms,
-                        )
-                    })
-                }
+                Said::Upload(header, bytes) => timed(|| {
+                    coordinator.upload(agent, &header, &chorale_wire::Hashed::of(bytes), now_ms)
+                }),
             };
             self.spend(phase, cpu);
             self.spent[phase as usize].received_bytes += length;

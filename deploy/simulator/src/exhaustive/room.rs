@@ -128,8 +128,9 @@ impl Room {
     pub(super) fn round(&mut self, fates: &[Option<Step>]) -> Result<RoundEnd, Failure> {
         self.gather(&vec![None; fates.len()])?;
         if self.coordinator.next_key_index().is_none() {
-            // No session outlives its epoch: what was seen in it need not be kept.
-            self.oracle = Oracle::new(Floors { rule: self.rule(), liars: 0 });
+            // No session outlives its epoch: of what was seen in it only the aborts are kept, whose
+            // certificates are sent again on later connections.
+            self.oracle = self.oracle.after_epoch();
             self.open_epoch(ROUNDS_PER_EPOCH_MAX as u16)?;
         }
         self.gather(fates)?;

@@ -84,7 +84,7 @@ impl Liar {
             certificate.votes.remove(place);
             "hides a nonce"
         } else {
-            certificate.votes[place] = certificate.votes[0];
+            certificate.votes[place] = certificate.votes[0].clone();
             "shows a nonce twice"
         };
         Lie::one(what, ToAgent::RosterCertificate(certificate))

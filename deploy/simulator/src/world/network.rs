@@ -244,8 +244,8 @@ impl World {
                 node.uploads.clear();
                 let identity = self.federation.identities[index].clone();
                 let memory = node.machine.memory().after_restart();
-                node.machine = agent::Machine::with_memory(identity, memory)
-                    .share_verified(self.memo.clone());
+                node.machine =
+                    agent::Machine::with_memory(identity, memory).share_verified(self.memo.clone());
             }
             let at_ms = self.now_ms + self.luck.random_range(50..6_000);
             self.schedule(at_ms, Event::Connect { index });
