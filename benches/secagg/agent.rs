@@ -1,7 +1,7 @@
 //! What one round costs one agent.
 
 use chorale_dp::{
-    FastDiscreteGaussian, Noise as _, Rational, clip::clip_to, rounding::round_dense,
+    Aes256CtrRng, FastDiscreteGaussian, Noise as _, Rational, clip::clip_to, rounding::round_dense,
 };
 use chorale_secagg::{
     EnvelopeContext, EpochSecrets, MaskTicket as _, PairwiseTicket, RoundShares, envelope, mask,
@@ -57,11 +57,12 @@ pub(crate) fn measure(
 
     let values: Vec<f32> = (0..coordinates).map(|i| (i as f32).sin() / 300.0).collect();
     let (mut row, mut total) = (vec![0i64; coordinates], vec![0i64; coordinates]);
+    let mut coins = Aes256CtrRng::from_rng(&mut rng);
     let quantise_s = best_cpu(
         repeats,
         || (),
         |()| {
-            let rounded = round_dense(&values, SCALE_BITS, &mut row, &mut rng);
+            let rounded = round_dense(&values, SCALE_BITS, &mut row, &mut coins);
             clip_to(&mut row, 1 << SCALE_BITS);
             for (total, value) in total.iter_mut().zip(&row) {
                 *total += value;
@@ -71,7 +72,7 @@ pub(crate) fn measure(
     );
 
     let variance = Rational::from_integer(4096u64 * 4096);
-    let mut noise = FastDiscreteGaussian::new(&variance, ChaCha20Rng::from_seed([4; 32]))?;
+    let mut noise = FastDiscreteGaussian::new(&variance, Aes256CtrRng::from_rng(&mut rng))?;
     let noise_s = best_cpu(repeats, || (), |()| noise.add_to(&mut total));
 
     let mask = |total| mask_slot_0(federation, total);

@@ -16,6 +16,7 @@ mod rates;
 
 use std::{error::Error, path::PathBuf, str::FromStr};
 
+use chorale_wire::limits::AGENTS_MAX;
 use clap::Parser;
 use serde::Serialize;
 
@@ -57,8 +58,9 @@ impl FromStr for Setting {
                 _ => return Err(format!("{part:?} is none of n=, d=, drop= and w=").into()),
             }
         }
-        if !(4..=1024).contains(&setting.agents) || !(0.0..=0.34).contains(&setting.dropouts) {
-            return Err("use 4 to 1024 agents and drop-outs of 0 to 0.34".into());
+        if !(4..=AGENTS_MAX).contains(&setting.agents) || !(0.0..=0.33).contains(&setting.dropouts)
+        {
+            return Err(format!("use 4 to {AGENTS_MAX} agents and drop-outs of 0 to 0.33").into());
         }
         Ok(setting)
     }

@@ -76,7 +76,8 @@ impl Contribution {
     fn make(self) -> Result<Release, ContributionError> {
         let task = from_plan(&self.spec.plan, self.items)?;
         let mut people = self.store.contributors(self.window_end_s)?;
-        let mut rounding = super::system_rng();
+        // The fast one: it flips a coin for every coordinate of every person.
+        let mut rounding = Aes256CtrRng::from_rng(&mut super::system_rng());
         let model = &self.model;
         let train =
             |sink: &mut dyn chorale_plan::PersonSink| task.contribute(model, &mut people, sink);
