@@ -62,7 +62,8 @@ fn a_malicious_agent_falsifies_no_sum() {
 fn the_corpus_belongs_to_targets_and_stays_small() {
     let names: BTreeSet<&str> = TARGETS.iter().map(|target| target.name).collect();
     let mut bytes = 0;
-    for entry in fs::read_dir(corpus()).unwrap().map(Result::unwrap) {
+    // Without files there is no folder; the seeds are replayed in any case.
+    for entry in fs::read_dir(corpus()).into_iter().flatten().map(Result::unwrap) {
         let name = entry.file_name().into_string().unwrap();
         assert!(names.contains(name.as_str()), "corpus/{name} belongs to no target");
         bytes += files(target(&name).unwrap())

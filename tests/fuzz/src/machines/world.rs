@@ -350,6 +350,12 @@ impl World {
                     let index = federation().index_of(&agent);
                     self.queue.push_back(Event::ToAgent(index, message));
                 }
+                coordinator::Action::Broadcast(agents, message) => {
+                    for agent in agents {
+                        let index = federation().index_of(&agent);
+                        self.queue.push_back(Event::ToAgent(index, message.clone()));
+                    }
+                }
                 coordinator::Action::EpochStarted { epoch } => {
                     assert!(epoch > self.last_epoch, "an epoch number is used twice");
                     self.last_epoch = epoch;
