@@ -160,6 +160,7 @@ impl Federation {
         let begun = std::time::Instant::now();
         while UdpSocket::bind(("127.0.0.1", self.port)).is_err() {
             assert!(begun.elapsed() < crate::running::WATCHDOG, "the address stays in use");
+            #[expect(clippy::disallowed_methods, reason = "a test waits for a process")]
             std::thread::sleep(Duration::from_millis(20));
         }
         Coordinator::start(self.coordinator_config())

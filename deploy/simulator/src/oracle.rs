@@ -157,12 +157,15 @@ pub enum Failure {
 /// The keys that a round uses: an epoch's, by index. They serve one session.
 type Keys = (Epoch, u16);
 
+/// Digest of a masked vector, and the values in it.
+type MaskedValues = (Digest, Vec<i64>);
+
 /// Everything that was seen.
 #[derive(Debug)]
 pub(crate) struct Oracle {
     floors: Floors,
     /// What each agent masked for a session; a liar may have made several vectors.
-    vectors: BTreeMap<(SessionId, AgentId), Vec<(Digest, Vec<i64>)>>,
+    vectors: BTreeMap<(SessionId, AgentId), Vec<MaskedValues>>,
     tickets: BTreeMap<(AgentId, Keys), SessionId>,
     rounds: BTreeMap<(AgentId, RoundNumber), SessionId>,
     keys: BTreeMap<SessionId, Keys>,

@@ -62,6 +62,9 @@ pub struct Summary {
     pub trace: Digest,
 }
 
+/// A masked vector behind its signed header.
+pub(crate) type Upload = (Signed<MaskedHeader>, Vec<u8>);
+
 /// One agent with its surroundings.
 struct Node {
     machine: agent::Machine,
@@ -72,7 +75,7 @@ struct Node {
     life: u32,
     dead: bool,
     /// The uploads that the transport repeats on every new connection; an honest agent has one.
-    uploads: Vec<(Signed<MaskedHeader>, Vec<u8>)>,
+    uploads: Vec<Upload>,
 }
 
 enum Event {

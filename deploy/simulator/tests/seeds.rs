@@ -1,4 +1,5 @@
 //! Many unlucky federations: none may violate anything.
+#![allow(clippy::print_stdout, reason = "what was played, for --nocapture")]
 #![allow(clippy::unwrap_used)]
 
 use chorale_simulator::{Scenario, Summary, play, play_traced, shrink};

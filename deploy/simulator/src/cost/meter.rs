@@ -38,6 +38,7 @@ mod tests {
 
     #[test]
     fn work_costs_time_and_sleep_does_not() {
+        #[expect(clippy::disallowed_methods, reason = "that sleep costs nothing is the test")]
         let (_, asleep) = timed(|| std::thread::sleep(Duration::from_millis(30)));
         assert!(asleep < Duration::from_millis(20), "{asleep:?}");
         let (sum, awake) = timed(|| {

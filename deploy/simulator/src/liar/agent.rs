@@ -12,6 +12,7 @@ use chorale_wire::{
 use rand::RngExt as _;
 
 use super::{Liar, Lie, altered};
+use crate::world::Upload;
 
 type Said = Result<Lie<ToCoordinator>, EncodeError>;
 
@@ -263,7 +264,7 @@ impl Liar {
         key: &SecretKey,
         header: &Signed<MaskedHeader>,
         bytes: &[u8],
-    ) -> Result<Lie<(Signed<MaskedHeader>, Vec<u8>)>, EncodeError> {
+    ) -> Result<Lie<Upload>, EncodeError> {
         let honest = (header.clone(), bytes.to_vec());
         let mut other = bytes.to_vec();
         other[0] ^= 1;

@@ -5,7 +5,7 @@ use chorale_secagg::{Modulus, packing};
 use chorale_wire::{AgentId, Signed, ToAgent, ToCoordinator, message::MaskedHeader};
 use rand::RngExt as _;
 
-use super::{Event, World};
+use super::{Event, Upload, World};
 use crate::{
     federation::{broken, tls_key},
     oracle::Failure,
@@ -151,7 +151,7 @@ impl World {
         index: usize,
         header: Signed<MaskedHeader>,
         bytes: Vec<u8>,
-    ) -> Result<Vec<(Signed<MaskedHeader>, Vec<u8>)>, Failure> {
+    ) -> Result<Vec<Upload>, Failure> {
         let agent = self.federation.agents[index].clone();
         let lies = self.court.is_liar(&agent)
             && self.luck.random_ratio(self.scenario.lie_per_mille, 1_000);
