@@ -136,10 +136,14 @@ impl Dealt {
         sum: Sum,
         threads: NonZeroUsize,
     ) -> Result<Vec<i64>, AnyError> {
-        let subjects: Vec<Slot> = federation.slots().collect();
-        let secrets = spread(threads, &subjects, |subject| {
-            shamir::reconstruct(&self.shares[subject.index()], federation.share_threshold)
+        let subjects = federation.by_place();
+        let runs: Vec<&[Slot]> = subjects.chunks(subjects.len().div_ceil(threads.get())).collect();
+        let secrets = spread(threads, &runs, |run| {
+            let shares: Vec<Vec<(u64, Share)>> =
+                run.iter().map(|subject| self.shares[subject.index()].clone()).collect();
+            shamir::reconstruct_many(&shares, federation.share_threshold)
         });
+        let secrets = secrets.into_iter().flatten();
         let mut opening = PairwiseOpening::new(federation.binding.session);
         for (subject, secret) in subjects.into_iter().zip(secrets) {
             let (secret, public) = (secret?, &self.publics[subject.index()]);

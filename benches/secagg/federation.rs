@@ -36,6 +36,7 @@ pub(crate) struct Federation {
     pub(crate) identities: Vec<SecretKey>,
     pub(crate) binding: TicketBinding,
     pub(crate) survivors: SlotSet,
+    by_place: Vec<Slot>,
     neighbours: Vec<Vec<Slot>>,
     /// Neighbours of each agent.
     pub(crate) degree: usize,
@@ -84,6 +85,7 @@ impl Federation {
                 keystream: Keystream::Aes256Ctr,
             },
             survivors: SlotSet::from_slots(agents, survivors),
+            by_place: graph.by_place(),
             neighbours: slots(agents).map(|slot| graph.neighbours(slot)).collect(),
             degree: graph.degree(),
             share_threshold,
@@ -97,6 +99,11 @@ impl Federation {
 
     pub(crate) fn neighbours(&self, slot: Slot) -> impl Iterator<Item = Slot> + '_ {
         self.neighbours[slot.index()].iter().copied()
+    }
+
+    /// All slots in the order in which they stand on the graph.
+    pub(crate) fn by_place(&self) -> Vec<Slot> {
+        self.by_place.clone()
     }
 
     pub(crate) fn public(&self, slot: Slot) -> (Slot, [u8; 32]) {

@@ -152,6 +152,15 @@ impl Graph {
         }
     }
 
+    /// All slots, those next to each other being neighbours of nearly the same agents.
+    #[must_use]
+    pub fn by_place(&self) -> Vec<Slot> {
+        match &self.shape {
+            Shape::Complete { agents } => (0..*agents).map(Slot).collect(),
+            Shape::Ring { ring, .. } => ring.clone(),
+        }
+    }
+
     /// Whether the two slots are neighbours.
     #[must_use]
     pub fn are_neighbours(&self, one: Slot, other: Slot) -> bool {

@@ -5,6 +5,7 @@
 //! uniform, zero included, so any `threshold - 1` shares are independent of the secret.
 
 mod decode;
+mod many;
 
 use std::fmt;
 
@@ -16,6 +17,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 use crate::keys::SecretScalar;
 
 pub use decode::{Decoded, decode};
+pub use many::reconstruct_many;
 
 /// The value of a sharing polynomial at one point: wiped when dropped, never shown.
 #[derive(Clone)]

@@ -4,7 +4,9 @@
 //!
 //! The backends are forced with
 //! `RUSTFLAGS='--cfg aes_backend="soft" --cfg chacha20_backend="soft"' cargo test -p
-//! chorale-secagg --test frozen --target-dir target/soft`.
+//! chorale-secagg --test frozen --target-dir target/soft`; what other processors would choose is
+//! seen by running the test's binary under `qemu-x86_64 -cpu Haswell` (AES-NI, AVX2) or `-cpu
+//! Nehalem` (neither).
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use chorale_secagg::{MaskTicket as _, Modulus, PairwiseTicket, Sign, TicketBinding, keys, mask};

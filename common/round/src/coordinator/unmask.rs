@@ -79,13 +79,17 @@ pub(super) fn unmask(
         let entry = context.roster.entry(slot);
         entry.and_then(|entry| entry.rounds.get(context.key_index()))
     };
-    let subjects = cohort.iter().map(|slot| {
+    // In the order of the graph, so that the holders of neighbouring subjects are nearly the same.
+    let by_place = context.graph.by_place().into_iter().filter(|slot| cohort.contains(*slot));
+    let subjects = by_place.map(|slot| {
         let keys = public(slot).ok_or(UnmaskError::Inconsistent { subject: slot })?;
         Ok(Subject { slot, keys, survived: survivors.contains(slot) })
     });
     let subjects: Vec<Subject<'_>> = subjects.collect::<Result<_, _>>()?;
     // Nearly always every share fits: that is tried for all of them at once.
-    let secrets = spread(threads, &subjects, |subject| solver.first(subject));
+    let each = subjects.len().div_ceil(threads.get()).max(1);
+    let runs: Vec<&[Subject<'_>]> = subjects.chunks(each).collect();
+    let secrets = spread(threads, &runs, |run| solver.at_once(run)).into_iter().flatten();
     let mut opening = PairwiseOpening::new(session);
     for (subject, secret) in subjects.iter().zip(secrets) {
         let secret = match secret {
@@ -168,9 +172,15 @@ impl Solver<'_> {
         subject.accept(shamir::reconstruct(&picked, self.threshold).ok()?)
     }
 
-    /// The secret behind the first shares, if they are right.
-    fn first(&self, subject: &Subject<'_>) -> Option<Secret> {
-        self.attempt(subject, &self.shares(subject), 0..self.threshold)
+    /// The secret of each subject, where just enough of its shares give it.
+    fn at_once(&self, subjects: &[Subject<'_>]) -> Vec<Option<Secret>> {
+        let shares = subjects.iter().map(|subject| {
+            let shares = self.shares(subject).into_iter();
+            shares.map(|(holder, share)| (holder.share_point(), share)).collect()
+        });
+        let shares: Vec<Vec<(u64, Share)>> = shares.collect();
+        let found = shamir::reconstruct_many(&shares, self.threshold).into_iter();
+        subjects.iter().zip(found).map(|(subject, found)| subject.accept(found.ok()?)).collect()
     }
 
     /// The secret of a subject of which some shares may be wrong.
