@@ -180,7 +180,8 @@ impl Scenario {
         scenario.loss_per_mille = share(scenario.loss_per_mille);
         scenario.reorder_per_mille = share(scenario.reorder_per_mille);
         scenario.replay_per_mille = share(scenario.replay_per_mille);
-        scenario.lie_per_mille = share(scenario.lie_per_mille);
+        // A lie ends less, and there are only n/10 liars.
+        scenario.lie_per_mille = (scenario.lie_per_mille * 12).div_ceil(agents as u32);
         scenario.coordinator_lie_per_mille = share(scenario.coordinator_lie_per_mille);
         if scenario.liars > 0 {
             scenario.liars = scenario.corrupt_max();
