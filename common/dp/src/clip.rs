@@ -16,21 +16,41 @@ const SAFE_LENGTH: usize = 1 << 32;
 /// zero, and Σ trunc(q·Δ/⌈‖q‖⌉)² <= Δ²·Σq²/⌈‖q‖⌉² <= Δ². For a sparse vector pass its values:
 /// the coordinates left out are zero and add nothing. Any `i64` is admissible.
 pub fn clip_to(q: &mut [i64], bound: u64) {
-    let largest = q.iter().fold(0, |largest: u64, x| largest | x.unsigned_abs());
+    let (largest, square) = magnitudes(q);
     if largest >= SAFE_MAGNITUDE || q.len() > SAFE_LENGTH {
         return clip_wide(q, bound);
     }
-    let square = sum_of_squares(q, largest);
     if square <= u128::from(bound) * u128::from(bound) {
         return;
     }
     // Below 2^63: the square is at most 2^126.
     let norm = ceil_sqrt(square) as u64;
+    if largest < 1 << 31 && norm < 1 << 31 {
+        return scale_narrow(q, bound, norm);
+    }
     // Here Δ < norm, so that Δ·2^64/norm < 2^64.
     let reciprocal = ((u128::from(bound) << 64) / u128::from(norm)) as u64;
     for x in q {
         let magnitude = scale(x.unsigned_abs(), bound, norm, reciprocal) as i64;
         *x = if *x < 0 { -magnitude } else { magnitude };
+    }
+}
+
+/// As [`scale`], for magnitudes and norms below 2^31 and Δ < norm, where all products fit 64 bits
+/// and several fit a register: with r = ⌊Δ·2^32/norm⌋ the product's upper half is the quotient or
+/// one less.
+fn scale_narrow(q: &mut [i64], bound: u64, norm: u64) {
+    let reciprocal = (bound << 32) / norm;
+    let low = |x: u64| u64::from(x as u32);
+    let (bound, norm, reciprocal) = (low(bound), low(norm), low(reciprocal));
+    for x in q {
+        let negative = *x >> 63;
+        let magnitude = low(((*x ^ negative) - negative) as u64);
+        let quotient = low((magnitude * reciprocal) >> 32);
+        // The true remainder is below 2·norm; the sign of its distance from norm tells the case.
+        let over = (magnitude * bound).wrapping_sub(quotient * norm).wrapping_sub(norm);
+        let scaled = (quotient + 1 - (over >> 63)) as i64;
+        *x = (scaled ^ negative) - negative;
     }
 }
 
@@ -44,27 +64,44 @@ fn scale(magnitude: u64, bound: u64, norm: u64, reciprocal: u64) -> u64 {
     quotient + u64::from(remainder >= norm)
 }
 
+/// Coordinates that are looked at twice while they are in the first-level cache.
+const CHUNK: usize = 1 << 11;
+
+/// The union of the bits of all magnitudes, and Σq², which is right where that is below 2^47.
+fn magnitudes(q: &[i64]) -> (u64, u128) {
+    let mut union = 0;
+    let mut square = 0u128;
+    for part in q.chunks(CHUNK) {
+        let bits = part.iter().fold(0, |union: u64, x| union | x.unsigned_abs());
+        union |= bits;
+        square = square.wrapping_add(sum_of_squares(part, bits));
+    }
+    (union, square)
+}
+
 /// Σq², given that all magnitudes have no bit outside `largest` < 2^47.
 fn sum_of_squares(q: &[i64], largest: u64) -> u128 {
     let bits = 64 - largest.leading_zeros();
-    if bits <= 31 {
-        // Squares of 31 bits fit u64, and 2^(64-2·bits) of them too: at least 4.
-        let chunk = 1usize << (64 - 2 * bits).min(20);
-        return q
-            .chunks(chunk)
-            .map(|part| {
-                let sum: u64 = part
-                    .iter()
-                    .map(|x| {
-                        let x = u64::from(x.unsigned_abs() as u32);
-                        x * x
-                    })
-                    .fold(0, |sum: u64, square| sum.wrapping_add(square));
-                u128::from(sum)
-            })
-            .sum();
+    if bits > 31 {
+        return q.iter().fold(0, |sum: u128, x| {
+            let x = u128::from(x.unsigned_abs());
+            sum.wrapping_add(x.wrapping_mul(x))
+        });
     }
-    q.iter().map(|x| u128::from(x.unsigned_abs()) * u128::from(x.unsigned_abs())).sum()
+    // Squares of 31 bits fit u64, and 2^(64-2·bits) of them too: at least 4.
+    let chunk = 1usize << (64 - 2 * bits).min(20);
+    q.chunks(chunk)
+        .map(|part| {
+            let sum: u64 = part
+                .iter()
+                .map(|x| {
+                    let x = u64::from(x.unsigned_abs() as u32);
+                    x * x
+                })
+                .fold(0, |sum: u64, square| sum.wrapping_add(square));
+            u128::from(sum)
+        })
+        .sum()
 }
 
 /// The same with big integers, for magnitudes that no sane vector has.

@@ -5,6 +5,7 @@
 //! ([`crate::clip`]). What is random here is drawn per person and never from the store's total.
 
 use rand_core::CryptoRng;
+use zeroize::{Zeroize, Zeroizing};
 
 /// Largest magnitude of a rounded coordinate. What is larger, or infinite, becomes this, with its
 /// sign; the clip that follows limits it further. Its square leaves room for 2^32 coordinates.
@@ -36,8 +37,8 @@ pub enum RoundingError {
 ///
 /// For f = |value·2^s| - ⌊|value·2^s|⌋ the magnitude is rounded up with probability f to within
 /// 2^-96 (exactly f where f is a multiple of 2^-96, as for every value·2^s that is an `f32` of
-/// magnitude at least 2^-73). Whole numbers, zero included, stay what they are and use no
-/// randomness. NaN counts as 0; beyond ±[`COORDINATE_MAX`] the value saturates.
+/// magnitude at least 2^-73). Whole numbers, zero included, stay what they are; where there is
+/// nothing else, no randomness is used. NaN counts as 0; beyond ±[`COORDINATE_MAX`] the value saturates.
 ///
 /// # Errors
 /// [`RoundingError`] for slices of different length or s above 40.
@@ -59,29 +60,17 @@ where
     }
     // Exact: a power of two.
     let scale = (1u64 << scale_bits) as f64;
-    let mut heads = [0u8; 4 * BLOCK];
+    let mut block = Zeroizing::new(Block::default());
     for (values, out) in values.chunks(BLOCK).zip(out.chunks_mut(BLOCK)) {
-        let mut used = heads.len();
-        for (value, out) in values.iter().zip(out) {
-            let scaled = (*value).into() * scale;
-            let magnitude = scaled.abs().min(COORDINATE_MAX as f64);
-            // `min` turns NaN into the maximum, so NaN is asked for by name.
-            let magnitude = if scaled.is_nan() { 0.0 } else { magnitude };
-            let floor = magnitude as i64;
-            // Exact: both are multiples of the magnitude's last bit.
-            let fraction = magnitude - floor as f64;
-            let mut rounded = floor;
-            if fraction > 0.0 {
-                if used == heads.len() {
-                    let need = 4 * values.len();
-                    used = heads.len() - need;
-                    rng.fill_bytes(&mut heads[used..]);
-                }
-                let (head, _) = heads[used..].split_first_chunk().unwrap_or((&[0; 4], &[]));
-                used += 4;
-                rounded += i64::from(coin(fraction, u32::from_le_bytes(*head), rng));
+        if block.split(values, scale, out) {
+            rng.fill_bytes(&mut block.heads.as_flattened_mut()[..4 * values.len()]);
+            if block.raise(out) {
+                block.settle_ties(out, rng);
             }
-            *out = if scaled < 0.0 { -rounded } else { rounded };
+        }
+        for (out, negative) in out.iter_mut().zip(&block.negative) {
+            // -x = !x + 1 where the mask is all ones.
+            *out = (*out ^ negative) - negative;
         }
     }
     Ok(())
@@ -107,18 +96,76 @@ where
 /// Coordinates whose random heads are drawn at once.
 const BLOCK: usize = 256;
 
-/// True with probability `fraction` in [0, 1), to 96 bits: `head` decides unless it ties, which it
-/// does once in 2^32.
-#[inline]
-fn coin<R: CryptoRng + ?Sized>(fraction: f64, head: u32, rng: &mut R) -> bool {
-    // Exact: a power of two, then the whole part of a number below 2^32.
-    let scaled = fraction * 4_294_967_296.0;
-    let threshold = scaled as u32;
-    if head != threshold {
-        return head < threshold;
+/// 2^52: below it, adding and subtracting it rounds a double to a whole number, and the sum's low
+/// bits are that number.
+const WHOLE: f64 = 4_503_599_627_370_496.0;
+
+/// What is known of each coordinate of a block, in loops without branches, which the compiler
+/// turns into vector instructions.
+#[derive(Zeroize)]
+struct Block {
+    /// The fraction times 2^32: it is rounded up where a uniform real in [0, 2^32) is below.
+    thresholds: [f64; BLOCK],
+    /// The first 32 bits of that real.
+    heads: [[u8; 4]; BLOCK],
+    /// All ones for a negative coordinate.
+    negative: [i64; BLOCK],
+}
+
+impl Default for Block {
+    fn default() -> Self {
+        Self { thresholds: [0.0; BLOCK], heads: [[0; 4]; BLOCK], negative: [0; BLOCK] }
     }
-    let tail = (scaled - f64::from(threshold)) * 18_446_744_073_709_551_616.0;
-    rng.next_u64() < tail as u64
+}
+
+impl Block {
+    /// Puts the floors of the magnitudes into `out`; whether any has a fraction.
+    fn split<T: Copy + Into<f64>>(&mut self, values: &[T], scale: f64, out: &mut [i64]) -> bool {
+        let mut fractions = 0;
+        let about = self.thresholds.iter_mut().zip(&mut self.negative);
+        for ((value, out), (threshold, negative)) in values.iter().zip(out).zip(about) {
+            let scaled = (*value).into() * scale;
+            *negative = (scaled.to_bits() as i64) >> 63;
+            let magnitude = scaled.abs();
+            let most = COORDINATE_MAX as f64;
+            // Not below the maximum are larger ones, infinity and NaN, which counts as zero.
+            let magnitude = if magnitude < most { magnitude } else { most };
+            let magnitude = if scaled.is_nan() { 0.0 } else { magnitude };
+            let nearest = (magnitude + WHOLE) - WHOLE;
+            let floor = nearest - if nearest > magnitude { 1.0 } else { 0.0 };
+            // Exact: both are multiples of the magnitude's last bit.
+            let fraction = magnitude - floor;
+            fractions |= fraction.to_bits();
+            *threshold = fraction * 4_294_967_296.0;
+            *out = ((floor + WHOLE).to_bits() & (WHOLE as u64 - 1)) as i64;
+        }
+        fractions != 0
+    }
+
+    /// Adds one where the head is below the threshold; whether a head ties with one, which one
+    /// does in 2^32. Where the heads' real is within a unit below, 64 bits more decide.
+    fn raise(&self, out: &mut [i64]) -> bool {
+        let mut ties = false;
+        for ((out, head), threshold) in out.iter_mut().zip(&self.heads).zip(&self.thresholds) {
+            let gap = threshold - f64::from(u32::from_le_bytes(*head));
+            *out += i64::from(gap > 0.0);
+            ties |= (gap > 0.0) & (gap < 1.0);
+        }
+        ties
+    }
+
+    /// Takes the one off again where 64 bits after a head that ties are not below what is left of
+    /// the threshold.
+    fn settle_ties<R: CryptoRng + ?Sized>(&self, out: &mut [i64], rng: &mut R) {
+        for ((out, head), threshold) in out.iter_mut().zip(&self.heads).zip(&self.thresholds) {
+            // Exact: the whole part of a number below 2^32 is taken off.
+            let gap = threshold - f64::from(u32::from_le_bytes(*head));
+            if gap > 0.0 && gap < 1.0 {
+                let tail = (gap * 18_446_744_073_709_551_616.0) as u64;
+                *out -= i64::from(rng.next_u64() >= tail);
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -172,13 +219,17 @@ mod tests {
 
     #[test]
     fn a_tie_is_settled_by_the_tail() {
-        // f = 1/2 + 2^-40: the head 2^31 ties; then 2^-8 of all tails are below the rest.
-        let fraction = 0.5 + 2f64.powi(-40);
-        assert!(coin(fraction, (1 << 31) - 1, &mut Constant(None)));
-        assert!(!coin(fraction, (1 << 31) + 1, &mut Constant(None)));
-        assert!(coin(fraction, 1 << 31, &mut Constant(Some(0))));
-        assert!(!coin(fraction, 1 << 31, &mut Constant(Some(1))));
-        assert!(!coin(0.5, 1 << 31, &mut Constant(Some(0))));
+        // Heads are 0x01010101 and tails 0x0101010101010101, just above 2^56.
+        let ones = &mut Constant(Some(1));
+        let fraction = |head: f64| head / 2f64.powi(32);
+        let head = f64::from(0x0101_0101u32);
+        assert_eq!(round(&[fraction(head - 1.0), fraction(head)], 0, ones), [0, 0]);
+        assert_eq!(round(&[fraction(head + 1.0), -fraction(head + 1.0)], 0, ones), [1, -1]);
+        assert_eq!(round(&[fraction(head + 2f64.powi(-8))], 0, ones), [0]);
+        assert_eq!(round(&[fraction(head + 2f64.powi(-7)), 0.0], 0, ones), [1, 0]);
+        // Zeros lie below every fraction, and fractions tie with them too.
+        let zeros = &mut Constant(Some(0));
+        assert_eq!(round(&[0.5, 2f64.powi(-40), 2f64.powi(-97), 0.0], 0, zeros), [1, 1, 0, 0]);
     }
 
     #[test]
