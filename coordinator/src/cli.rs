@@ -103,6 +103,10 @@ pub(crate) enum CaCommand {
         /// The authority's folder.
         #[arg(long, value_name = "DIR")]
         ca: PathBuf,
+        /// N, the most stores that will ever be invited. A share of them is reckoned with as
+        /// corrupt, so the number is fixed: without this, by the first store that is signed.
+        #[arg(long, value_name = "N")]
+        stores_max: Option<u32>,
     },
     /// Make the coordinator's keys in --keys and certify them.
     Coordinator {

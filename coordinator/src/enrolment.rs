@@ -138,8 +138,11 @@ type AnyError = Box<dyn std::error::Error + Send + Sync>;
 /// Carries out a command of the authority and gives what it has to say.
 pub(crate) fn authority_command(command: CaCommand) -> Result<Vec<String>, AnyError> {
     match command {
-        CaCommand::Create { ca } => {
-            let authority = Authority::create(&ca, now_s(), &mut system_rng()?)?;
+        CaCommand::Create { ca, stores_max } => {
+            let mut authority = Authority::create(&ca, now_s(), &mut system_rng()?)?;
+            if let Some(places) = stores_max {
+                authority.reserve(places)?;
+            }
             Ok(vec![
                 format!("a new enrolment authority is in {}", ca.display()),
                 format!("membership key   {}", authority.public()),

@@ -10,7 +10,7 @@ use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Duration};
 
 use chorale_wire::{
     SessionId, Signed, ToAgent, ToCoordinator, codec,
-    limits::{CONTROL_BYTES_MAX, MODEL_BYTES_MAX, VECTOR_BYTES_MAX},
+    limits::{AGENT_CONTROL_BYTES_MAX, CONTROL_BYTES_MAX, MODEL_BYTES_MAX, VECTOR_BYTES_MAX},
     message::{MaskedHeader, Reason},
 };
 use quinn::{Connection, Endpoint, RecvStream, SendStream};
@@ -524,7 +524,7 @@ async fn write_message(
     send: &mut FrameWriter,
     message: &ToCoordinator,
 ) -> Result<(), ConnectionFault> {
-    match codec::encode(message, CONTROL_BYTES_MAX) {
+    match codec::encode(message, AGENT_CONTROL_BYTES_MAX) {
         Ok(bytes) => send.send(&bytes).await,
         Err(error) => {
             tracing::error!(%error, "a control message of this agent cannot be sent");

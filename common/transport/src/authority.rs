@@ -93,6 +93,31 @@ pub enum AuthorityError {
         /// How many.
         count: usize,
     },
+    /// The list is closed: memberships that name its length have been signed.
+    #[error(
+        "the list would hold {count} agents, and memberships signed before say that there are \
+         {places}: the corrupt ones that everybody reckons with follow from that number. Invite \
+         again under a name that is on the list, or make a new authority with room for more stores"
+    )]
+    Closed {
+        /// How many there would be.
+        count: usize,
+        /// N.
+        places: u32,
+    },
+    /// Fewer places than agents, or more than a roster holds, or the list is closed.
+    #[error(
+        "{asked} places cannot be reserved: from {least} to {most} are possible, once, before the \
+         first membership is signed"
+    )]
+    Places {
+        /// As asked for.
+        asked: u32,
+        /// Agents on the list.
+        least: u32,
+        /// What is possible.
+        most: u32,
+    },
     /// Nobody invited this agent, or with another token.
     #[error("{agent} has no open invitation with this token: was another file used, or a copy?")]
     NotInvited {
@@ -181,6 +206,9 @@ pub struct Authority {
 struct State {
     format: u32,
     coordinator: Option<String>,
+    /// N, once it is fixed: reserved, or the list's length when the first membership was signed.
+    #[serde(default)]
+    places: Option<u32>,
     agents: BTreeMap<AgentId, Entry>,
 }
 
@@ -227,7 +255,8 @@ impl Authority {
         files::write_private(&folder.join(ROOT_KEY_FILE), pem.as_bytes())?;
         files::write_private(&folder.join(ROOT_FILE), root.pem().as_bytes())?;
         keys::write_secret_key(&folder.join(MEMBERSHIP_KEY_FILE), &SecretKey::generate(rng))?;
-        let state = State { format: FORMAT, coordinator: None, agents: BTreeMap::new() };
+        let state =
+            State { format: FORMAT, coordinator: None, places: None, agents: BTreeMap::new() };
         save(folder, &state)?;
         Self::open(folder)
     }
@@ -283,10 +312,27 @@ impl Authority {
         self.state.coordinator.as_deref().and_then(PublicKey::parse)
     }
 
-    /// Number of identities on the enrolment list: N of the threat model.
+    /// Number of identities on the enrolment list, places kept free for later ones included: N of
+    /// the threat model. It is fixed by the first membership that is signed, since every agent
+    /// reckons with a share of it being corrupt: of a list that grew, a coordinator could gather
+    /// the early members, who know the smaller number.
     #[must_use]
     pub fn enrolled(&self) -> u32 {
-        u32::try_from(self.state.agents.len()).unwrap_or(u32::MAX)
+        let listed = u32::try_from(self.state.agents.len()).unwrap_or(u32::MAX);
+        self.state.places.unwrap_or(listed)
+    }
+
+    /// Fixes N with room for stores that are invited later.
+    ///
+    /// # Errors
+    /// [`AuthorityError::Places`]: fewer than are on the list, more than a roster holds, or N is
+    /// fixed already.
+    pub fn reserve(&mut self, places: u32) -> Result<(), AuthorityError> {
+        let (least, most) = (self.enrolled().max(1), AGENTS_MAX as u32);
+        if self.state.places.is_some() || !(least..=most).contains(&places) {
+            return Err(AuthorityError::Places { asked: places, least, most });
+        }
+        self.commit(State { places: Some(places), ..self.state.clone() })
     }
 
     /// The file with the digests of the open tokens, for the coordinator.
@@ -368,8 +414,12 @@ impl Authority {
             state.agents.insert(agent.clone(), entry);
             invitations.push(invitation);
         }
-        if state.agents.len() > AGENTS_MAX {
-            return Err(AuthorityError::TooMany { count: state.agents.len() });
+        let count = state.agents.len();
+        if count > AGENTS_MAX {
+            return Err(AuthorityError::TooMany { count });
+        }
+        if let Some(places) = state.places.filter(|places| count > *places as usize) {
+            return Err(AuthorityError::Closed { count, places });
         }
         self.commit(state)?;
         Ok(invitations)
@@ -391,6 +441,10 @@ impl Authority {
         let coordinator = self.coordinator().ok_or(AuthorityError::NoCoordinator)?;
         self.check_token(&claimed, now_s)?;
         let request = request.verify(&claimed.identity).map_err(AuthorityError::Signature)?;
+        if self.state.places.is_none() {
+            // Before anybody can hold a membership that names N.
+            self.commit(State { places: Some(self.enrolled()), ..self.state.clone() })?;
+        }
         let usage = ExtendedKeyUsagePurpose::ClientAuth;
         let certificate =
             self.issue(&request.tls_request, request.agent.as_str(), usage, now_s, rng)?;

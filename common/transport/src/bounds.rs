@@ -34,11 +34,17 @@ pub const SERVER_MODEL_QUEUE: usize = 4;
 /// Events that wait for the coordinator's driver. When it is full, agents are slowed down.
 pub const SERVER_EVENT_QUEUE: usize = 64;
 
-/// Connections of all agents together: the largest roster, and as many that are being replaced.
+/// Connections of all admitted agents together: the largest roster, and as many that are being
+/// replaced.
 pub const CONNECTIONS_MAX: usize = 2 * chorale_wire::limits::AGENTS_MAX;
 
-/// Connections from one network address; several stores may share one behind a router.
+/// Connections from one network (an IPv4 address, or 64 bits of an IPv6 address); several stores may
+/// share one behind a router.
 pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 256;
+
+/// Connections of peers that have not shown yet who they are, four networks' worth: others are
+/// refused and try again. Those who are admitted do not count.
+pub const HANDSHAKES_MAX: usize = 1024;
 
 /// Unfinished handshakes above which a peer must first prove its address (QUIC Retry).
 pub const UNPROVEN_HANDSHAKES_MAX: usize = 64;
@@ -76,11 +82,14 @@ pub const BACKOFF_CAP: Duration = Duration::from_secs(15);
 /// A connection that lived this long resets the back-off.
 pub const BACKOFF_RESET_AFTER: Duration = Duration::from_secs(5);
 
-/// Enrolment requests from one address in one minute.
+/// Enrolment connections from one network in one minute.
 pub const ENROLMENTS_PER_MINUTE: u32 = 30;
 
 /// Enrolment connections served at once.
 pub const ENROLMENTS_AT_ONCE: usize = 64;
 
-/// Addresses remembered for the enrolment rate.
+/// Enrolment connections of one network served at once.
+pub const ENROLMENTS_PER_NETWORK: usize = ENROLMENTS_AT_ONCE / 4;
+
+/// Networks remembered for the enrolment rate.
 pub const ENROLMENT_ADDRESSES_MAX: usize = 4096;

@@ -18,17 +18,15 @@ use chorale_wire::{
     message::{EnrolmentAnswer, EnrolmentRequest, Reason},
 };
 use quinn::{Endpoint, Incoming};
-use tokio::{
-    sync::Semaphore,
-    time::{Instant, timeout},
-};
+use tokio::time::{Instant, timeout};
 
 use crate::{
     agent_link::open_client,
     bounds::{
         CLOSE_TIMEOUT, ENROLMENT_ADDRESSES_MAX, ENROLMENTS_AT_ONCE, ENROLMENTS_PER_MINUTE,
-        HANDSHAKE_TIMEOUT, IDLE_TIMEOUT, KEEP_ALIVE,
+        ENROLMENTS_PER_NETWORK, HANDSHAKE_TIMEOUT, IDLE_TIMEOUT, KEEP_ALIVE,
     },
+    crowd::{Crowd, CrowdLimits, network},
     endpoint::{PeerStreams, listen, transport_config},
     fault::{ConnectionFault, close},
     frame,
@@ -49,7 +47,7 @@ pub struct EnrolmentConfig {
     pub credentials: Credentials,
     /// Answers requests.
     pub handler: EnrolmentHandler,
-    /// Requests from one address in one minute.
+    /// Connections from one network in one minute.
     pub per_minute: u32,
 }
 
@@ -195,19 +193,24 @@ async fn ask(
 }
 
 async fn accept(endpoint: Endpoint, config: EnrolmentConfig) {
-    let places = Arc::new(Semaphore::new(ENROLMENTS_AT_ONCE));
+    let crowd = Crowd::new(CrowdLimits {
+        strangers: ENROLMENTS_AT_ONCE,
+        strangers_per_network: ENROLMENTS_PER_NETWORK,
+        known: 0,
+        known_per_network: 0,
+    });
     let rate = Arc::new(Rate::new(config.per_minute));
     while let Some(incoming) = endpoint.accept().await {
-        let Ok(place) = places.clone().try_acquire_owned() else {
-            incoming.refuse();
-            continue;
-        };
-        // A request costs a signature check: the address is proven first (QUIC Retry).
+        // The address is proven first (QUIC Retry): everything below is counted by it.
         if !incoming.remote_address_validated() && incoming.may_retry() {
             // An error means that no Retry was possible, which was asked before.
             let _ = incoming.retry();
             continue;
         }
+        let Some(place) = crowd.enter(incoming.remote_address().ip()) else {
+            incoming.refuse();
+            continue;
+        };
         let (handler, rate) = (config.handler.clone(), rate.clone());
         tokio::spawn(async move {
             let peer = incoming.remote_address();
@@ -226,13 +229,14 @@ async fn serve(
     rate: &Rate,
     handler: EnrolmentHandler,
 ) -> Result<(), ConnectionFault> {
-    let peer = incoming.remote_address();
+    // Whether or not a request follows: a connection costs a handshake.
+    let admitted = rate.admits(incoming.remote_address().ip(), Instant::now());
     let connection = incoming.accept()?.await?;
     let (mut send, mut receive) = connection.accept_bi().await?;
     let bytes = frame::read_frame(&mut receive, ENROLMENT_BYTES_MAX)
         .await?
         .ok_or_else(|| ConnectionFault::protocol("no enrolment request"))?;
-    let answer = if rate.admits(peer.ip(), Instant::now()) {
+    let answer = if admitted {
         // An error means that the handler panicked.
         tokio::task::spawn_blocking(move || answer_to(&bytes, &handler))
             .await
@@ -245,8 +249,8 @@ async fn serve(
     frame::write_frame(&mut send, &bytes).await?;
     // An error means that the stream is finished already.
     let _ = send.finish();
-    // The store closes when it has read the answer.
-    connection.closed().await;
+    // The store closes when it has read the answer; an error is only the time-out.
+    let _ = timeout(CLOSE_TIMEOUT, connection.closed()).await;
     Ok(())
 }
 
@@ -267,7 +271,7 @@ fn refusal(text: &str) -> EnrolmentAnswer {
     EnrolmentAnswer::Refused(Reason::new(text))
 }
 
-/// Requests from each address in the current minute.
+/// Connections from each network in the current minute.
 struct Rate {
     per_minute: u32,
     seen: Mutex<HashMap<IpAddr, (Instant, u32)>>,
@@ -280,6 +284,7 @@ impl Rate {
 
     fn admits(&self, address: IpAddr, now: Instant) -> bool {
         const MINUTE: Duration = Duration::from_secs(60);
+        let address = network(address);
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if seen.len() >= ENROLMENT_ADDRESSES_MAX && !seen.contains_key(&address) {
             seen.retain(|_, (began, _)| now.duration_since(*began) < MINUTE);

@@ -55,6 +55,7 @@
 pub mod agent_link;
 pub mod authority;
 pub mod bounds;
+mod crowd;
 mod endpoint;
 pub mod enrolment;
 pub mod fault;

@@ -7,7 +7,7 @@ mod uploads;
 use std::{
     collections::HashMap,
     fmt,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -30,9 +30,10 @@ pub use self::uploads::ArrivedVector;
 use self::uploads::UploadStore;
 use crate::{
     bounds::{
-        self, CLOSE_TIMEOUT, SERVER_CONTROL_QUEUE, SERVER_CONTROL_QUEUE_BYTES, SERVER_EVENT_QUEUE,
-        SERVER_MODEL_QUEUE, UNPROVEN_HANDSHAKES_MAX,
+        self, CLOSE_TIMEOUT, HANDSHAKES_MAX, SERVER_CONTROL_QUEUE, SERVER_CONTROL_QUEUE_BYTES,
+        SERVER_EVENT_QUEUE, SERVER_MODEL_QUEUE, UNPROVEN_HANDSHAKES_MAX,
     },
+    crowd::{Crowd, CrowdLimits},
     endpoint::{PeerStreams, listen, transport_config},
     fault::{ConnectionFault, close},
     tls::{self, CertificateError, Credentials, TlsError},
@@ -51,9 +52,9 @@ pub struct ServerConfig {
     pub credentials: Credentials,
     /// Who may connect.
     pub admit: Admit,
-    /// Connections of all agents.
+    /// Connections of all admitted agents.
     pub connections_max: usize,
-    /// Connections from one network address.
+    /// Connections from one network: an IPv4 address, or 64 bits of an IPv6 address.
     pub connections_per_address_max: usize,
     /// Time from the first packet to an admitted agent.
     pub handshake_timeout: Duration,
@@ -218,11 +219,17 @@ impl Server {
             .map_err(|source| ServerError::Bind { address, source })?;
         let (events, queue) = mpsc::channel(SERVER_EVENT_QUEUE);
         let uploads = UploadStore::new(config.vector_bytes_max, config.upload_memory_bytes_max);
+        let crowd = Crowd::new(CrowdLimits {
+            strangers: HANDSHAKES_MAX,
+            strangers_per_network: config.connections_per_address_max.min(HANDSHAKES_MAX),
+            known: config.connections_max,
+            known_per_network: config.connections_per_address_max,
+        });
         let shared = Arc::new(Shared {
             config,
             endpoint,
             agents: Mutex::default(),
-            addresses: Arc::default(),
+            crowd,
             uploads,
             events,
             next: AtomicU64::new(1),
@@ -339,7 +346,7 @@ struct Shared {
     config: ServerConfig,
     endpoint: Endpoint,
     agents: Mutex<HashMap<AgentId, Line>>,
-    addresses: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    crowd: Arc<Crowd>,
     uploads: UploadStore,
     events: mpsc::Sender<ServerEvent>,
     next: AtomicU64,
@@ -416,43 +423,6 @@ impl Shared {
     }
 }
 
-/// Counts the connections of an address as long as it lives.
-struct AddressGuard {
-    addresses: Arc<Mutex<HashMap<IpAddr, usize>>>,
-    address: IpAddr,
-}
-
-impl AddressGuard {
-    /// `None` where the server or the address has as many connections as it may.
-    fn enter(shared: &Shared, address: IpAddr) -> Option<Self> {
-        let addresses = shared.addresses.clone();
-        {
-            let mut counts = addresses.lock().unwrap_or_else(PoisonError::into_inner);
-            let total: usize = counts.values().sum();
-            let here = counts.get(&address).copied().unwrap_or(0);
-            if total >= shared.config.connections_max
-                || here >= shared.config.connections_per_address_max
-            {
-                return None;
-            }
-            counts.insert(address, here + 1);
-        }
-        Some(Self { addresses, address })
-    }
-}
-
-impl Drop for AddressGuard {
-    fn drop(&mut self) {
-        let mut counts = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(here) = counts.get_mut(&self.address) {
-            *here -= 1;
-            if *here == 0 {
-                counts.remove(&self.address);
-            }
-        }
-    }
-}
-
 /// Takes incoming connections until the server is gone.
 async fn accept(shared: std::sync::Weak<Shared>, endpoint: Endpoint) {
     let mut sweep = interval(Duration::from_secs(60));
@@ -483,15 +453,12 @@ fn take(shared: Arc<Shared>, incoming: Incoming) {
         return;
     }
     let peer = incoming.remote_address();
-    let Some(guard) = AddressGuard::enter(&shared, peer.ip()) else {
+    let Some(place) = shared.crowd.enter(peer.ip()) else {
         tracing::warn!(%peer, "connection refused: as many are open as may be");
         incoming.refuse();
         return;
     };
-    tokio::spawn(async move {
-        connection::serve(shared, incoming).await;
-        drop(guard);
-    });
+    tokio::spawn(connection::serve(shared, incoming, place));
 }
 
 impl From<CertificateError> for ServerError {

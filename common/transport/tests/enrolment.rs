@@ -94,7 +94,7 @@ async fn from_the_invitation_to_the_first_connection() {
     let enrolled = keys.enrolment(now_s()).unwrap();
     let membership = enrolled.membership.verify(&enrolled.authority).unwrap();
     assert_eq!(membership.identity, keys.identity().public());
-    assert_eq!(membership.enrolled, 1);
+    assert_eq!(membership.enrolled, 12);
     let config = AgentLinkConfig::new(enrolled.coordinator_address, enrolled.credentials);
     let (_sender, mut link_events) = connect(config, StdRng::seed_from_u64(1)).unwrap();
     until_linked(&mut link_events).await;
@@ -180,7 +180,49 @@ fn a_token_is_good_once_and_until_it_expires() {
     assert!(matches!(old.unwrap_err(), AuthorityError::NotInvited { .. }));
     let request = keys.request(&renewed, &administrator()).unwrap();
     federation.authority.sign(&request, now_s(), &mut federation.rng).unwrap();
-    assert_eq!(federation.authority.enrolled(), 1);
+    assert_eq!(federation.authority.enrolled(), 12);
+}
+
+#[test]
+fn the_list_is_closed_once_a_membership_names_its_length() {
+    let mut federation = Federation::new(49);
+    let folder = federation.folder.path().join("growing");
+    let mut growing = Authority::create(&folder, now_s(), &mut federation.rng).unwrap();
+    let server = CoordinatorKeys::open(&federation.folder.path().join("coordinator")).unwrap();
+    growing.issue_server(&server.request().unwrap(), now_s(), &mut federation.rng).unwrap();
+    let mut invite = |authority: &mut Authority, names: &[&str]| {
+        let stores: Vec<_> = names.iter().map(|name| (agent_id(name), String::new())).collect();
+        authority.invite(&stores, &nowhere(), HOUR, now_s(), &mut federation.rng)
+    };
+    let first = invite(&mut growing, &["store-1", "store-2"]).unwrap().remove(0);
+    // Before anybody holds a membership, the list may grow.
+    invite(&mut growing, &["store-3"]).unwrap();
+    let mut rng = StdRng::seed_from_u64(49);
+    let keys = StoreKeys::generate(&federation.folder.path().join("one"), &mut rng).unwrap();
+    let request = keys.request(&first, &administrator()).unwrap();
+    let signed = growing.sign(&request, now_s(), &mut rng).unwrap();
+    assert_eq!(signed.membership.peek().unwrap().enrolled, 3);
+    let refused = invite(&mut growing, &["store-4"]).unwrap_err();
+    assert!(matches!(refused, AuthorityError::Closed { count: 4, places: 3 }));
+    assert!(matches!(growing.reserve(9), Err(AuthorityError::Places { .. })));
+    // Somebody on the list may come again, also after a restart.
+    drop(growing);
+    let mut reopened = Authority::open(&folder).unwrap();
+    assert_eq!(reopened.enrolled(), 3);
+    invite(&mut reopened, &["store-1"]).unwrap();
+    assert!(invite(&mut reopened, &["store-5"]).is_err());
+}
+
+#[test]
+fn places_kept_free_count_from_the_beginning() {
+    let mut federation = Federation::new(50);
+    let early = federation.enrol("store-1");
+    let late = federation.enrol("store-2");
+    for enrolment in [early, late] {
+        assert_eq!(enrolment.membership.peek().unwrap().enrolled, 12);
+    }
+    let more = federation.authority.reserve(13);
+    assert!(matches!(more, Err(AuthorityError::Places { asked: 13, .. })));
 }
 
 #[test]

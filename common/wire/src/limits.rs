@@ -5,6 +5,10 @@
 /// agents fit, of 10,000 agents 15 rounds' keys ([`crate::message::Roster::rounds_max`]).
 pub const CONTROL_BYTES_MAX: usize = 16 << 20;
 
+/// Longest control message of an agent in bytes: the shares of 64 rounds for each of
+/// [`NEIGHBOURS_MAX`] neighbours are 2.4 MB.
+pub const AGENT_CONTROL_BYTES_MAX: usize = 4 << 20;
+
 /// Longest masked vector in bytes: 2^24 coordinates of 64 bits.
 pub const VECTOR_BYTES_MAX: usize = 128 << 20;
 

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use chorale_wire::{AgentId, Digest, ToCoordinator, codec, limits::CONTROL_BYTES_MAX};
+use chorale_wire::{AgentId, Digest, ToCoordinator, codec, limits::AGENT_CONTROL_BYTES_MAX};
 use quinn::{Connection, Incoming, RecvStream, SendStream};
 use rustls_pki_types::CertificateDer;
 use tokio::{
@@ -13,6 +13,7 @@ use tokio::{
 use super::{ClosedBecause, ConnectionId, Line, Queues, ServerEvent, Shared, uploads};
 use crate::{
     bounds::CLOSE_TIMEOUT,
+    crowd::Place,
     fault::{ConnectionFault, close},
     frame::{self, FrameWriter},
     tls::CertificateFacts,
@@ -27,10 +28,11 @@ struct Admitted {
     receive: RecvStream,
 }
 
-/// Serves one incoming connection to its end.
-pub(super) async fn serve(shared: Arc<Shared>, incoming: Incoming) {
+/// Serves one incoming connection to its end, for which it holds `place`.
+pub(super) async fn serve(shared: Arc<Shared>, incoming: Incoming, mut place: Place) {
     let peer = incoming.remote_address();
-    let admitted = match timeout(shared.config.handshake_timeout, admit(&shared, incoming)).await {
+    let admit = admit(&shared, incoming, &mut place);
+    let admitted = match timeout(shared.config.handshake_timeout, admit).await {
         Ok(Ok(admitted)) => admitted,
         Ok(Err(fault)) => {
             tracing::warn!(%peer, %fault, "a connection was not admitted");
@@ -82,7 +84,11 @@ fn forget(shared: &Shared, agent: &AgentId, id: ConnectionId) {
     }
 }
 
-async fn admit(shared: &Shared, incoming: Incoming) -> Result<Admitted, ConnectionFault> {
+async fn admit(
+    shared: &Shared,
+    incoming: Incoming,
+    place: &mut Place,
+) -> Result<Admitted, ConnectionFault> {
     let connection = incoming.accept()?.await?;
     let chain = connection
         .peer_identity()
@@ -100,6 +106,9 @@ async fn admit(shared: &Shared, incoming: Incoming) -> Result<Admitted, Connecti
             &connection,
             &format!("{agent} with this key is not on the coordinator's list of members"),
         ));
+    }
+    if !place.become_known() {
+        return Err(turn_away(&connection, "as many agents are connected as may be"));
     }
     let (send, mut receive) = connection.accept_bi().await?;
     if frame::read_kind(&mut receive).await? != frame::STREAM_CONTROL {
@@ -169,13 +178,13 @@ async fn read_control(
     events: &mpsc::Sender<ServerEvent>,
 ) -> ConnectionFault {
     loop {
-        let bytes = match frame::read_frame(receive, CONTROL_BYTES_MAX).await {
+        let bytes = match frame::read_frame(receive, AGENT_CONTROL_BYTES_MAX).await {
             Ok(Some(bytes)) => bytes,
             // The agent says goodbye; it closes when it knows that everything has arrived.
             Ok(None) => return std::future::pending().await,
             Err(fault) => return fault,
         };
-        match codec::decode::<ToCoordinator>(&bytes, CONTROL_BYTES_MAX) {
+        match codec::decode::<ToCoordinator>(&bytes, AGENT_CONTROL_BYTES_MAX) {
             Ok(message) => {
                 let event = ServerEvent::Control { agent: agent.clone(), message };
                 if events.send(event).await.is_err() {

@@ -54,6 +54,7 @@ impl Federation {
         let mut rng = StdRng::seed_from_u64(seed);
         let mut authority =
             Authority::create(&folder.path().join("authority"), founded_s, &mut rng).unwrap();
+        authority.reserve(12).unwrap();
         let keys = CoordinatorKeys::generate(&folder.path().join("coordinator"), &mut rng).unwrap();
         let bundle = authority.issue_server(&keys.request().unwrap(), issued_s, &mut rng).unwrap();
         let coordinator = keys.accept(&bundle, issued_s).unwrap();

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     AgentId, Digest, Epoch, FederationId, RoundNumber, Signature, Signed, Slot, SlotSet,
     limits::{
-        AGENTS_MAX, CONTROL_BYTES_MAX, NEIGHBOURS_MAX, ROUNDS_PER_EPOCH_MAX, STATED_ROUNDS_MAX,
+        AGENT_CONTROL_BYTES_MAX, AGENTS_MAX, CONTROL_BYTES_MAX, NEIGHBOURS_MAX,
+        ROUNDS_PER_EPOCH_MAX, STATED_ROUNDS_MAX,
     },
     membership::Membership,
     sign::Message,
@@ -302,7 +303,7 @@ const _: () = assert!(
         >= RosterVote::room_of(1) + RosterVote::room_of_set(AGENTS_MAX)
 );
 const _: () =
-    assert!(NEIGHBOURS_MAX * (ShareEnvelope::BYTES_MAX + SIGNED_BYTES) < CONTROL_BYTES_MAX);
+    assert!(NEIGHBOURS_MAX * (ShareEnvelope::BYTES_MAX + SIGNED_BYTES) < AGENT_CONTROL_BYTES_MAX);
 
 #[cfg(test)]
 mod tests {
