@@ -215,6 +215,16 @@ impl StorePolicy {
         &self.cap
     }
 
+    /// The smallest T_min of any round that this policy admits: its own `survivors_min`, and what the
+    /// largest share of drop-outs leaves of the smallest roster.
+    #[must_use]
+    pub fn survivors_floor(&self) -> u32 {
+        let roster = self.file.roster_min;
+        let stay = &Rational::one() - &self.file.dropout_max;
+        let stay = (&Rational::from_integer(roster) * &stay).ceil();
+        u32::try_from(&stay).unwrap_or(roster).max(self.file.survivors_min)
+    }
+
     /// Judges a roster of `agents`, and a round over it in which `survivors_min` suffice, before
     /// any key is used for that round.
     ///

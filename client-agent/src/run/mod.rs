@@ -150,7 +150,7 @@ impl Driver {
         // vector may have left.
         let journal = RedbJournal::open(&config.data_dir, policy.cap().clone())?;
         let memory =
-            journal.memory(&config.federation)?.with_survivors_floor(policy.rules().survivors_min);
+            journal.memory(&config.federation)?.with_survivors_floor(policy.survivors_floor());
         let machine = Machine::with_memory(Arc::new(identity), memory);
         let model = match store.model()? {
             Some(model) => Some((model.digest()?, model)),
@@ -313,6 +313,19 @@ impl Driver {
                 // Where this fails the agent stops, and nothing that follows is carried out.
                 Action::Remember(fact) => self.journal.remember(&self.config.federation, fact)?,
                 Action::Behind(behind) => self.on_behind(&behind)?,
+                Action::Doubtful { epoch, witnesses } => {
+                    let names = names(&witnesses);
+                    self.say(&format!(
+                        "epoch {epoch}: {names} stated rounds that this agent's journal does not \
+                         know. So few agents are here that were sure to see them that all of these \
+                         may lie: nothing is charged, and this agent waits for a larger roster. If \
+                         its disk is an old one, stop it; if this goes on, let all stores raise \
+                         survivors_min in their policies to what the plans use"
+                    ));
+                    tracing::error!(%epoch, names, "it cannot be told whether this journal is old");
+                    let model = self.model.as_ref().map(|(digest, _)| *digest);
+                    self.send(self.machine.hello(model))?;
+                }
                 Action::Disputed { epoch, witnesses } => {
                     let names = names(&witnesses);
                     self.say(&format!(

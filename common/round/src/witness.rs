@@ -192,10 +192,13 @@ pub(crate) fn are_wellformed(roster: &VerifiedRoster, own: Slot, vote: &RosterVo
 /// What the votes of a whole roster say about one of its agents.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Verdict {
-    /// Rounds above the agent's claim that count, ascending.
+    /// Rounds above the agent's claim that at least one honest agent states, ascending.
     pub(crate) rounds: Vec<StatedRound>,
-    /// Whether there are still higher ones, which did not fit.
+    /// Whether there may be still higher ones: they did not fit, or are stated by so few that the
+    /// corrupt agents alone could have.
     pub(crate) more: bool,
+    /// Whether at least one honest agent says that anything is missing at all.
+    pub(crate) certain: bool,
     /// Whose statements these are, by slot.
     pub(crate) witnesses: Vec<Slot>,
     /// Who stated rounds that too few others state: liars, or witnesses of a session that could
@@ -216,7 +219,9 @@ impl Verdict {
 /// their books ([`crate::VerifiedRoster::witnesses_min`]), and `corrupt` be A. A round counts when
 /// q = min(g, A + 1) voters state it in equal words: honest witnesses of a readable round do,
 /// because one session has one spec, and with q = A + 1 the corrupt agents alone can state what
-/// they like. Where lists are cut off, only rounds up to the (g - q + 1)-th lowest end count: at
+/// they like. With a smaller q the corrupt agents alone may have stated a round: then it is not
+/// charged, and neither is any higher one, since the agent would claim to know the lower ones with
+/// it; but the agent takes no part until more witnesses are there. Where lists are cut off, only rounds up to the (g - q + 1)-th lowest end count: at
 /// most g - q honest lists end before such a round, so that q are left.
 pub(crate) fn judge(sure: usize, corrupt: usize, statements: &[(Slot, Statement)]) -> Verdict {
     let quorum = sure.clamp(1, corrupt + 1);
@@ -233,15 +238,22 @@ pub(crate) fn judge(sure: usize, corrupt: usize, statements: &[(Slot, Statement)
             voters.entry(*stated).or_default().insert(*voter);
         }
     }
-    let mut verdict = Verdict { more: end.is_some(), ..Verdict::default() };
+    let mut verdict =
+        Verdict { more: end.is_some(), certain: ends.len() > corrupt, ..Verdict::default() };
     let (mut witnesses, mut disputed) = (BTreeSet::new(), BTreeSet::new());
     for (stated, by) in voters {
         if end.is_some_and(|end| Some(stated) > end) {
             break;
         }
         if by.len() >= quorum {
-            verdict.rounds.push(stated);
+            let certain = by.len() > corrupt;
             witnesses.extend(by);
+            if !certain {
+                verdict.more = true;
+                break;
+            }
+            verdict.certain = true;
+            verdict.rounds.push(stated);
         } else {
             disputed.extend(by);
         }
@@ -394,13 +406,17 @@ mod tests {
     }
 
     #[test]
-    fn one_witness_suffices_only_where_no_more_are_sure() {
+    fn one_witness_stops_an_agent_where_no_more_are_sure_and_charges_nothing() {
         let alone = [says(3, &[7], false)];
-        let counted = judge(1, 2, &alone);
-        assert_eq!(
-            (&counted.rounds[..], &counted.witnesses[..]),
-            (&[stated(7)][..], &[Slot(3)][..])
-        );
+        let doubted = judge(1, 2, &alone);
+        assert!(doubted.is_behind() && !doubted.certain && doubted.rounds.is_empty());
+        assert_eq!(doubted.witnesses, [Slot(3)]);
+        // What three say is true; a round above one that only two say is not charged with it.
+        let three =
+            [says(1, &[7, 8, 9], false), says(3, &[7, 8, 9], false), says(4, &[7, 9], false)];
+        let verdict = judge(1, 2, &three);
+        assert_eq!((&verdict.rounds[..], verdict.more), (&[stated(7)][..], true));
+        assert!(verdict.certain);
         for sure in 2..6 {
             let verdict = judge(sure, 2, &alone);
             assert!(!verdict.is_behind());
@@ -415,15 +431,15 @@ mod tests {
 
     #[test]
     fn rounds_beyond_a_list_that_was_cut_off_wait_for_the_next_epoch() {
-        let cut = [says(1, &[3, 4], true), says(2, &[4, 5], false)];
+        let cut = [says(1, &[3, 4], true), says(2, &[3, 4, 5], false), says(3, &[4, 5], false)];
         let verdict = judge(1, 1, &cut);
         assert_eq!(verdict.rounds, [stated(3), stated(4)]);
-        assert!(verdict.more);
+        assert!(verdict.more && verdict.certain);
         // A list that says nothing but that there is more holds everything up.
         let silent = [says(1, &[], true), says(2, &[4, 5], false)];
         let verdict = judge(1, 1, &silent);
         assert_eq!((verdict.rounds.len(), verdict.more), (0, true));
-        assert!(verdict.is_behind());
+        assert!(verdict.is_behind() && !verdict.certain);
         // With as many honest witnesses to spare as there are corrupt agents, nobody can.
         let verdict =
             judge(3, 1, &[says(1, &[], true), says(2, &[4], false), says(3, &[4], false)]);
@@ -446,8 +462,8 @@ mod tests {
 
     proptest! {
         /// Whatever A corrupt voters state, and wherever lists are cut off: what `sure` honest
-        /// voters have in their books counts or is promised for later; where the honest ones are
-        /// enough, nothing else counts and nobody is held up.
+        /// voters have in their books counts or is promised for later, and nothing else counts; where
+        /// the honest ones are enough, nobody is held up.
         #[test]
         fn honest_witnesses_prevail(
             sure in 1usize..8,
@@ -479,9 +495,9 @@ mod tests {
             for round in &readable {
                 prop_assert!(counted.contains(round) || verdict.more && *round > highest, "{round}");
             }
-            if sure > corrupt {
-                prop_assert!(counted.is_subset(&readable));
-            }
+            prop_assert!(counted.is_subset(&readable));
+            let honest_say = |(voter, _): &(Slot, Statement)| usize::from(voter.0) < sure;
+            prop_assert!(!verdict.certain || statements.iter().any(honest_say));
             if sure > 2 * corrupt && !cut {
                 prop_assert!(!verdict.more);
                 prop_assert_eq!(counted, readable);

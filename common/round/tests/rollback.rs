@@ -266,7 +266,7 @@ fn one_lying_witness_is_named_and_believed_by_nobody() {
 }
 
 #[test]
-fn where_one_witness_must_do_a_liar_costs_budget_and_is_named() {
+fn where_one_witness_must_do_a_liar_costs_no_budget_and_is_named() {
     let mut world = after(1);
     // One agent is away: only one honest witness is sure to be among the others.
     world.disconnect(5);
@@ -275,11 +275,33 @@ fn where_one_witness_must_do_a_liar_costs_budget_and_is_named() {
         let rounds = vec![invented(900, 1 << 60)];
         vec![Statement { about: Slot(2), rounds, more: false }]
     });
+    let before = world.nodes[2].disk.clone();
     epoch(&mut world, 1);
     let node = &world.nodes[2];
-    assert_eq!(node.behind.len(), 1);
-    assert_eq!(node.behind[0].witnesses, [agent_id(1)]);
-    assert!(node.disk.charged.contains(&invented(900, 1 << 60)));
+    assert!(node.behind.is_empty());
+    assert_eq!(node.doubted, [agent_id(1)]);
+    assert_eq!(node.disk.charged, before.charged, "nothing is charged on a liar's word");
+    // In a whole roster it takes two to be believed.
+    world.nodes[5].dead = false;
+    world.connect(5);
+    world.settle_queue();
+    epoch(&mut world, 1);
+    assert_eq!(world.nodes[2].disputed, [agent_id(1)]);
+    assert_eq!(world.completed[1].agents.len(), SIZE);
+}
+
+/// A list that says "there is more" costs nothing either while nobody honest need have written it.
+#[test]
+fn a_liar_that_only_hints_charges_nobody() {
+    let mut world = after(1);
+    world.disconnect(5);
+    world.nodes[5].dead = true;
+    lie(&mut world, 1, |_| {
+        vec![Statement { about: Slot(2), rounds: vec![invented(900, 1)], more: true }]
+    });
+    epoch(&mut world, 1);
+    assert!(world.nodes[2].behind.is_empty());
+    assert_eq!(world.nodes[2].doubted, [agent_id(1)]);
 }
 
 #[test]

@@ -386,7 +386,8 @@ impl World {
                 agent::Action::Behind(behind) => {
                     return Err(Failure::Simulator(format!("somebody is behind: {behind:?}")));
                 }
-                agent::Action::Disputed { witnesses, .. } => {
+                agent::Action::Doubtful { witnesses, .. }
+                | agent::Action::Disputed { witnesses, .. } => {
                     return Err(Failure::Simulator(format!("{witnesses:?} invented rounds")));
                 }
                 // The machine's own memory stands for the disk.

@@ -27,6 +27,16 @@ pub enum Action {
     /// their questions from now on, durably, and tell the agent's owner. Then say hello again:
     /// this agent takes no part in the epoch.
     Behind(Behind),
+    /// Agents stated rounds that this agent's journal does not know, and so few are sure to have
+    /// seen its rounds that all of them may lie. Charge nothing, and tell the agent's owner: a
+    /// larger roster decides it, or a higher `survivors_min` in every policy. Then say hello again:
+    /// this agent takes no part in the epoch.
+    Doubtful {
+        /// The epoch.
+        epoch: Epoch,
+        /// Who stated them.
+        witnesses: Vec<AgentId>,
+    },
     /// Agents stated rounds of this agent that too few others state, so that they do not count.
     Disputed {
         /// The epoch.

@@ -327,6 +327,15 @@ impl Machine {
                         self.on_behind(behind, actions);
                         Ok(())
                     }
+                    Ok(Certified::Doubtful { witnesses }) => {
+                        let epoch = certificate.epoch;
+                        let reason = "others state rounds of this agent that its journal does not \
+                                      know, and may all be corrupt"
+                            .to_string();
+                        actions.push(Action::Doubtful { epoch, witnesses });
+                        actions.push(Action::EpochLost { epoch, reason });
+                        Ok(())
+                    }
                     Err(Kept { state, error }) => {
                         self.state = State::RosterVoted(*state);
                         Err(error.into())

@@ -47,6 +47,21 @@ pub struct Behind {
     pub witnesses: Vec<AgentId>,
 }
 
+/// What the votes of a whole roster say about this agent's journal.
+#[derive(Debug)]
+pub(super) enum Standing {
+    /// Nothing is missing.
+    Current,
+    /// Something is missing.
+    Behind(Behind),
+    /// Something may be missing: so few are sure to have seen this agent's rounds that those who say
+    /// so may all be corrupt.
+    Doubtful {
+        /// Who says so.
+        witnesses: Vec<AgentId>,
+    },
+}
+
 /// What the agent remembers: its own highest numbers, and what it saw of the others.
 #[derive(Debug, Clone, Default)]
 pub struct Memory {
@@ -128,14 +143,14 @@ impl Memory {
         }
     }
 
-    /// What a verified certificate says about this agent at `own`: whether its journal is behind,
-    /// and who states rounds that do not count.
+    /// What a verified certificate says about this agent at `own`, and who states rounds that do
+    /// not count.
     pub(super) fn judge(
         &self,
         roster: &VerifiedRoster,
         own: Slot,
         certificate: &RosterCertificate,
-    ) -> (Option<Behind>, Vec<AgentId>) {
+    ) -> (Standing, Vec<AgentId>) {
         let names = |slots: &[Slot]| -> Vec<AgentId> {
             slots.iter().filter_map(|slot| Some(roster.entry(*slot)?.agent.clone())).collect()
         };
@@ -143,12 +158,17 @@ impl Memory {
         let statements = roster_statements(certificate, own);
         let verdict = judge(sure, roster.corrupt() as usize, &statements);
         let disputed = names(&verdict.disputed);
-        let behind = verdict.is_behind().then(|| Behind {
-            epoch: roster.epoch(),
-            witnesses: names(&verdict.witnesses),
-            rounds: verdict.rounds,
-            more: verdict.more,
-        });
-        (behind, disputed)
+        let witnesses = names(&verdict.witnesses);
+        let standing = match (verdict.is_behind(), verdict.certain) {
+            (false, _) => Standing::Current,
+            (true, false) => Standing::Doubtful { witnesses },
+            (true, true) => Standing::Behind(Behind {
+                epoch: roster.epoch(),
+                witnesses,
+                rounds: verdict.rounds,
+                more: verdict.more,
+            }),
+        };
+        (standing, disputed)
     }
 }

@@ -16,7 +16,7 @@ use super::{
     advertise::Advertised,
     deal::Dealt,
     identity::{Identity, Kept},
-    memory::{Behind, Memory},
+    memory::{Behind, Memory, Standing},
 };
 use crate::{
     certificate::{CertificateError, check_roster_certificate},
@@ -75,6 +75,12 @@ pub enum Certified {
         answer: ToCoordinator,
         /// Agents that stated rounds of this agent which too few others state.
         disputed: Vec<AgentId>,
+    },
+    /// Some state rounds that this agent's journal does not know, and all of them may be corrupt;
+    /// nothing was dealt.
+    Doubtful {
+        /// Who states them.
+        witnesses: Vec<AgentId>,
     },
     /// This agent's journal is older than what others saw from it; nothing was dealt.
     Behind {
@@ -183,9 +189,11 @@ impl RosterVoted {
             Ok(graph) => graph,
             Err(error) => return Err(Kept::new(self, error)),
         };
-        let (behind, disputed) = memory.judge(&self.roster, self.slot, certificate);
-        if let Some(behind) = behind {
-            return Ok(Certified::Behind { behind, disputed });
+        let (standing, disputed) = memory.judge(&self.roster, self.slot, certificate);
+        match standing {
+            Standing::Current => {}
+            Standing::Behind(behind) => return Ok(Certified::Behind { behind, disputed }),
+            Standing::Doubtful { witnesses } => return Ok(Certified::Doubtful { witnesses }),
         }
         match self.deal(&graph, rng) {
             Ok(envelopes) => {

@@ -192,6 +192,8 @@ pub struct Node {
     pub behind: Vec<agent::Behind>,
     /// Who stated what does not count.
     pub disputed: Vec<AgentId>,
+    /// Who stated rounds of it that nobody can tell to be true or invented.
+    pub doubted: Vec<AgentId>,
 }
 
 /// What breaks: after `agent` has handled its `after`-th message, or, with `sending`, after it has
@@ -273,6 +275,7 @@ impl World {
                 disk: Disk::default(),
                 behind: Vec::new(),
                 disputed: Vec::new(),
+                doubted: Vec::new(),
             })
             .collect();
         Self {
@@ -510,6 +513,11 @@ impl World {
                     self.queue.push_back(Event::ToCoordinator(index, hello));
                 }
                 agent::Action::Disputed { witnesses, .. } => node.disputed.extend(witnesses),
+                agent::Action::Doubtful { witnesses, .. } => {
+                    node.doubted.extend(witnesses);
+                    let hello = node.machine.hello(None);
+                    self.queue.push_back(Event::ToCoordinator(index, hello));
+                }
                 agent::Action::Train { spec, derived, .. } => {
                     if !node.refuses {
                         node.disk.charged.insert(spec.stated(&derived).unwrap());
