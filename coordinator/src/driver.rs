@@ -405,6 +405,9 @@ impl Driver {
                 Action::Broadcast(agents, message) => {
                     agents.iter().for_each(|agent| self.send(agent, &message));
                 }
+                Action::SendEach(letters) => {
+                    letters.iter().for_each(|(agent, message)| self.send(agent, &message));
+                }
                 Action::EpochStarted { epoch } => {
                     self.position.epoch = epoch.0;
                     self.state.save(&self.position)?;

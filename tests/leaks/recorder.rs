@@ -271,6 +271,11 @@ impl Recorder {
                         drop(self.server.send(&agent, &message));
                     }
                 }
+                Action::SendEach(letters) => {
+                    for (agent, message) in letters.iter() {
+                        drop(self.server.send(agent, &message));
+                    }
+                }
                 Action::EpochReady { agents, .. } => {
                     let model = Arc::new(self.model.encode().unwrap());
                     for agent in &agents {

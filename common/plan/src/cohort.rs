@@ -208,4 +208,23 @@ mod tests {
             }
         }
     }
+
+    /// For every rule that is admissible: T + T_min > n + A.
+    #[test]
+    fn a_certificate_and_a_cohort_share_an_honest_agent() {
+        let mut admissible = 0;
+        for agents in (4..200).chain([1_000, 10_000]) {
+            for corrupt in 1..=agents / 3 {
+                let rule = |survivors_min| CohortRule { enrolled: agents, corrupt, survivors_min };
+                let floor = rule(0).survivors_floor(agents);
+                if rule(floor).check(agents).is_ok() {
+                    admissible += 1;
+                    assert!(rule(floor).votes_min(agents) + floor > agents + corrupt);
+                }
+                // And nothing below that floor is admissible.
+                assert!(rule(floor - 1).check(agents).is_err(), "{agents}, {corrupt}");
+            }
+        }
+        assert!(admissible > 5_000, "{admissible}");
+    }
 }

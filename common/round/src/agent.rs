@@ -46,4 +46,4 @@ pub use open::{ReadyError, RoundOpened};
 pub use result::{EndError, Outcome};
 pub use reveal::{RevealError, Revealed};
 pub use roster::{Certified, DealError, RosterRefused, RosterVoted};
-pub use survivors::{SurvivorVoted, SurvivorsError};
+pub use survivors::{InclusionError, SurvivorVoted, SurvivorsError};

@@ -257,3 +257,13 @@ impl Context {
         Ok(())
     }
 }
+
+/// `slot` itself and its neighbours, as far as they are in `set`, in ascending order: the survivors
+/// whose headers an agent is shown.
+pub(crate) fn with_neighbours_in(graph: &Graph, slot: Slot, set: &SlotSet) -> Vec<Slot> {
+    let mut slots = graph.neighbours(slot);
+    slots.push(slot);
+    slots.retain(|slot| set.contains(*slot));
+    slots.sort_unstable();
+    slots
+}

@@ -24,6 +24,7 @@ mod gather;
 mod in_round;
 mod machine;
 mod peers;
+mod proven;
 mod reveal;
 mod roster;
 mod setup;
@@ -39,3 +40,4 @@ pub use fault::{
     EnvelopesError, Fault, FaultKind, OpenEpochError, OpenRoundError, RevealError, SurplusError,
 };
 pub use machine::Machine;
+pub use proven::Letters;

@@ -1,7 +1,7 @@
 //! A memory of public objects that were verified, for several agents in one process.
 //!
-//! Whether a roster, a roster certificate or a survivor certificate is good depends on nothing but
-//! its bytes, the keys that the verifier pinned and, for rosters, the second at which memberships
+//! Whether a roster, a roster certificate, a survivor certificate or the header of a masked vector
+//! is good depends on nothing but its bytes, the keys that the verifier pinned and, for rosters, the second at which memberships
 //! are valid. Agents of one process that agree on all of these can verify an object once. The key
 //! of an entry is a SHA-256 over all of them, so that no agent takes over a verdict that it would
 //! not have come to itself; only good verdicts are kept, and they are few.
@@ -11,16 +11,16 @@
 //! thousand agents that verify ten thousand adverts each would take days.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     fmt,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use chorale_secagg::Graph;
 use chorale_wire::{
-    Digest, FederationId, SessionId, Signed, SlotSet, codec,
-    limits::CONTROL_BYTES_MAX,
-    message::{Roster, RosterCertificate, SurvivorCertificate},
+    Digest, FederationId, PublicKey, SessionId, SignatureError, Signed, SlotSet, codec,
+    limits::{AGENTS_MAX, CONTROL_BYTES_MAX},
+    message::{MaskedHeader, Roster, RosterCertificate, SurvivorCertificate},
 };
 
 use crate::roster::{Expectation, VerifiedRoster};
@@ -34,6 +34,8 @@ pub struct VerifiedMemo {
     rosters: Table<Arc<VerifiedRoster>>,
     graphs: Table<Arc<Graph>>,
     survivors: Table<()>,
+    /// Headers whose signatures were verified: at most one round's of the largest roster.
+    headers: Mutex<BTreeMap<Digest, MaskedHeader>>,
 }
 
 /// The newest good verdicts by key. Whoever asks while an object is being verified waits for the
@@ -101,6 +103,31 @@ pub(crate) fn survivors<E>(
     let (digest, set) = (roster.digest(), survivors.to_bytes());
     let parts = [digest.as_bytes().as_slice(), session.as_bytes(), &set, &bytes];
     once(&memo.survivors, Digest::of("chorale/1 verified survivor certificate", &parts), check)
+}
+
+/// Verifies that `signer` signed a masked vector's header, or finds it verified: its content. What
+/// session it must be of is the caller's to check.
+pub(crate) fn header(
+    memo: Option<&VerifiedMemo>,
+    signer: &PublicKey,
+    signed: &Signed<MaskedHeader>,
+) -> Result<MaskedHeader, SignatureError> {
+    let verify = || Ok(signed.verify(signer)?.into_inner());
+    let Some(memo) = memo else { return verify() };
+    let bytes = signed.as_bytes();
+    let parts = [signer.as_bytes().as_slice(), bytes.payload(), bytes.signature()];
+    let key = Digest::of("chorale/1 verified masked header", &parts);
+    let lock = || memo.headers.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(header) = lock().get(&key) {
+        return Ok(header.clone());
+    }
+    let header = verify()?;
+    let mut headers = lock();
+    if headers.len() >= AGENTS_MAX {
+        headers.clear();
+    }
+    headers.insert(key, header.clone());
+    Ok(header)
 }
 
 fn once<T: Clone, E>(

@@ -22,8 +22,9 @@ use chorale_wire::{
     AgentId, Digest, Epoch, RoundNumber, SessionId, Signed, Slot, SlotSet, ToAgent, ToCoordinator,
     VoterSignature,
     message::{
-        Advert, Commit, EpochOpen, Roster, RosterCertificate, RosterOpening, RosterVote,
-        ShareEnvelope, ShareKind, SurvivorCertificate, SurvivorVote, Survivors, Vote,
+        Advert, Commit, EpochOpen, MaskedHeader, ProvenSurvivors, Roster, RosterCertificate,
+        RosterOpening, RosterVote, ShareEnvelope, ShareKind, SurvivorCertificate, SurvivorVote,
+        Survivors, Vote,
     },
 };
 use rand_chacha::ChaCha20Rng;
@@ -197,6 +198,8 @@ fn parameters() -> RingParameters {
 struct Keyed {
     crowd: Crowd,
     graph: Graph,
+    /// What the one agent signed with its vector.
+    own: Option<Signed<MaskedHeader>>,
 }
 
 impl Keyed {
@@ -208,7 +211,7 @@ impl Keyed {
         let graph = crowd.graph(&certificate);
         let envelopes = crowd.envelopes(&graph);
         crowd.say(ToAgent::Shares(envelopes)).unwrap();
-        Self { crowd, graph }
+        Self { crowd, graph, own: None }
     }
 
     /// ROUND-OPEN and READY; returns the spec's digest.
@@ -231,7 +234,8 @@ impl Keyed {
             panic!("no ticket");
         };
         let packed = ticket.mask(Zeroizing::new(values(417, 1))).unwrap();
-        self.crowd.machine.masked(packed.digest(), packed.bytes().len() as u64)?;
+        let header = self.crowd.machine.masked(packed.digest(), packed.bytes().len() as u64)?;
+        self.own = Some(header);
         Ok(session)
     }
 
@@ -240,12 +244,25 @@ impl Keyed {
         session: SessionId,
         survivors: SlotSet,
     ) -> Result<Signed<SurvivorVote>, Fault> {
+        let mut shown = self.graph.neighbours(self.crowd.own);
+        shown.push(self.crowd.own);
+        shown.sort();
+        let shown = shown.into_iter().filter(|slot| survivors.contains(*slot));
+        let headers = shown.map(|slot| self.header(slot, session)).collect();
         let survivors = Survivors { session, survivors };
-        let signed = Signed::sign(&survivors, &coordinator_key()).unwrap();
-        match self.crowd.say(ToAgent::Survivors(signed))?.pop() {
+        let fixed = Signed::sign(&survivors, &coordinator_key()).unwrap();
+        match self.crowd.say(ToAgent::Survivors(ProvenSurvivors { fixed, headers }))?.pop() {
             Some(Action::Send(ToCoordinator::SurvivorVote(vote))) => Ok(vote),
             other => panic!("{other:?}"),
         }
+    }
+
+    fn header(&self, slot: Slot, session: SessionId) -> Signed<MaskedHeader> {
+        if slot == self.crowd.own {
+            return self.own.clone().unwrap();
+        }
+        let digest = Digest::plain(&slot.0.to_be_bytes());
+        self.crowd.sign(slot, &MaskedHeader { session, slot, length: 1, digest, noise: None })
     }
 
     /// Walks the ring from `start` by common neighbours: the slots in the order of their places.
@@ -299,7 +316,7 @@ fn an_agent_of_a_thousand_deals_and_reveals_to_its_neighbours_only() {
     let envelopes = crowd.envelopes(&graph);
     crowd.say(ToAgent::Shares(envelopes)).unwrap();
     let own = crowd.own;
-    let mut keyed = Keyed { crowd, graph };
+    let mut keyed = Keyed { crowd, graph, own: None };
     let spec = keyed.open(SURVIVORS_MIN).unwrap();
     let missing = [Slot(3), receivers[7]];
     let session = keyed.commit(spec, everybody_but(&missing[..1])).unwrap();

@@ -7,7 +7,7 @@ use std::{cell::RefCell, rc::Rc};
 
 use chorale_round::{
     AdvertError, CertificateError, RosterError, SetError,
-    agent::{self, Action, Blame, Fault, Machine},
+    agent::{self, Action, Blame, Fault, InclusionError, Machine, SurvivorsError},
     coordinator::{ContributionError, FaultKind},
 };
 use chorale_secagg::{EnvelopeContext, RoundShares, SecretScalar, envelope, shamir};
@@ -15,7 +15,8 @@ use chorale_wire::{
     AgentId, Digest, Epoch, Hashed, SecretKey, Signed, Slot, SlotSet, ToAgent, ToCoordinator,
     VotesError,
     message::{
-        AbortCause, Advert, Complaint, EpochOpen, Roster, ShareEnvelope, SurvivorVote, Survivors,
+        AbortCause, Advert, Complaint, EpochOpen, MaskedHeader, ProvenSurvivors, Roster,
+        ShareEnvelope, SurvivorVote, Survivors,
     },
 };
 use rand_chacha::ChaCha20Rng;
@@ -63,17 +64,67 @@ fn model_inconsistency_gives_garbage_and_no_certificate() {
         .filter(|(sum, plain)| **sum & mask == (**plain as u64) & mask)
         .count();
     assert!(hits <= 1, "{hits}");
-    let votes: Vec<_> = (0..3).map(|to| liar.survivors(to, sessions[0], &ALL).unwrap()).collect();
-    let few = liar.certificate(0, sessions[0], &ALL, &votes);
-    assert!(story(&few.unwrap_err()).contains("3 votes and 4 are needed"));
-    let mut mixed = votes;
-    mixed.push(liar.survivors(3, sessions[3], &ALL).unwrap());
-    let mixed = liar.certificate(0, sessions[0], &ALL, &mixed).unwrap_err();
-    assert!(
-        story(&mixed).contains("not signed by its certified identity for this statement"),
-        "{}",
-        story(&mixed)
-    );
+    // Nor does anybody vote for survivors of whom some are locked to the other session.
+    for (to, session) in (0..SIZE).map(|to| (to, sessions[to])) {
+        let refused = liar.survivors(to, session, &ALL).unwrap_err();
+        let first_of_other = agent_id(if to < 3 { 3 } else { 0 });
+        assert!(
+            matches!(
+                &refused,
+                Fault::Survivors(SurvivorsError::Inclusion {
+                    agent,
+                    source: InclusionError::Session { given },
+                }) if *agent == first_of_other && *given != session
+            ),
+            "{}",
+            story(&refused)
+        );
+        assert_eq!(refused.blame(), Blame::Coordinator);
+    }
+}
+
+#[test]
+fn survivors_without_the_right_headers_get_no_vote() {
+    let (mut liar, session) = Liar::masked(SIZE, 1);
+    let fixed = Signed::sign(&Survivors { session, survivors: slots(&ALL) }, &coordinator_key());
+    let fixed = fixed.unwrap();
+    let honest: Vec<_> = ALL.iter().map(|slot| liar.header(*slot, session)).collect();
+    let mut say = |headers: &[Signed<MaskedHeader>]| {
+        let proven = ProvenSurvivors { fixed: fixed.clone(), headers: headers.to_vec() };
+        liar.say(0, ToAgent::Survivors(proven))
+    };
+    let refusal = |answer: Result<Vec<Action>, Fault>| match answer {
+        Err(Fault::Survivors(error)) => error,
+        other => panic!("{other:?}"),
+    };
+    let missing = refusal(say(&honest[..5]));
+    assert!(matches!(missing, SurvivorsError::Headers { given: 5, expected: 6 }), "{missing}");
+    let inclusion = |answer| match refusal(answer) {
+        SurvivorsError::Inclusion { agent, source } => (agent, source),
+        other => panic!("{other}"),
+    };
+    // Another agent's header in the place of agent 3's.
+    let mut other = honest.clone();
+    other[3] = honest[4].clone();
+    let (agent, why) = inclusion(say(&other));
+    assert!(matches!(why, InclusionError::Signature(_)), "{why}");
+    assert_eq!(agent, agent_id(3));
+    // Signed by agent 3, in the name of another slot.
+    let mut header = honest[3].peek().unwrap();
+    header.slot = Slot(2);
+    other[3] = Signed::sign(&header, &agent_key(3)).unwrap();
+    let (_, why) = inclusion(say(&other));
+    assert!(matches!(why, InclusionError::Slot { given: Slot(2) }), "{why}");
+    // In the agent's own place, with its own signature: not what it signed.
+    let mut header = honest[0].peek().unwrap();
+    header.digest = Digest::plain(b"another vector");
+    let mut own = honest.clone();
+    own[0] = Signed::sign(&header, &agent_key(0)).unwrap();
+    let (agent, why) = inclusion(say(&own));
+    assert!(matches!(why, InclusionError::NotOwn), "{why}");
+    assert_eq!(agent, agent_id(0));
+    // The state is as it was.
+    assert!(matches!(say(&honest).unwrap()[..], [Action::Send(ToCoordinator::SurvivorVote(_))]));
 }
 
 #[test]
@@ -136,7 +187,8 @@ fn both_shares_of_one_agent_are_never_given() {
         &coordinator_key(),
     )
     .unwrap();
-    let second = liar.say(0, ToAgent::Survivors(signed));
+    let proven = ProvenSurvivors { fixed: signed, headers: Vec::new() };
+    let second = liar.say(0, ToAgent::Survivors(proven));
     assert!(matches!(second, Err(Fault::Second { .. })));
     let forged: Vec<_> = (0..5)
         .map(|index| {
@@ -637,7 +689,7 @@ fn duplicate_second_foreign_and_late_vectors() {
     let length = uploads[0].2.len();
     let now_ms = world.now_ms;
     let upload = |world: &mut World, as_agent: usize, key: &SecretKey, bytes: Vec<u8>, slot| {
-        let header = chorale_wire::message::MaskedHeader {
+        let header = MaskedHeader {
             session: world.coordinator.receiving().unwrap().session(),
             slot,
             length: bytes.len() as u64,

@@ -1,8 +1,12 @@
 //! Mask keys: which keystream an agent adds to its vector, and which one it subtracts.
 //!
 //! Every key is derived under the session id, which is a digest of the epoch, the round, the
-//! roster, the spec and the cohort. Agents that were shown different ones derive different keys,
-//! their masks do not cancel, and the coordinator is left with uniform numbers.
+//! roster, the spec and the cohort. Agents that were shown different ones derive different keys, and
+//! their masks do not cancel. That alone does not make the coordinator's numbers uniform: the
+//! secrets behind the keys are the same in every session that uses one of an epoch's keys, so a self
+//! seed that is revealed in one session would open the self mask of another. Agents therefore reveal
+//! a share of it only for those that signed a vector for their own session (`chorale-round`,
+//! SURVIVORS).
 
 use std::fmt;
 

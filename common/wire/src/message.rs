@@ -14,7 +14,7 @@ pub use epoch::{
     RoundPublicKeys, ShareEnvelope, StatedRound, Statement,
 };
 pub use round::{
-    Abort, AbortCause, AbortCertificate, Ballot, Commit, MaskedHeader, NoiseLink, Ready, Refusal,
-    RefusalCode, Reveal, RevealedShare, RoundResult, ShareKind, SurvivorCertificate, SurvivorVote,
-    Survivors, Vote,
+    Abort, AbortCause, AbortCertificate, Ballot, Commit, MaskedHeader, NoiseLink, ProvenSurvivors,
+    Ready, Refusal, RefusalCode, Reveal, RevealedShare, RoundResult, ShareKind,
+    SurvivorCertificate, SurvivorVote, Survivors, Vote,
 };

@@ -56,8 +56,11 @@ pub(crate) fn to_agent(message: &ToAgent) -> String {
             Ok(commit) => format!("COMMIT {}", set(&commit.cohort)),
             Err(_) => "COMMIT, unreadable".to_string(),
         },
-        ToAgent::Survivors(survivors) => match survivors.peek() {
-            Ok(survivors) => format!("SURVIVORS {}", set(&survivors.survivors)),
+        ToAgent::Survivors(proven) => match proven.fixed.peek() {
+            Ok(survivors) => {
+                let (set, headers) = (set(&survivors.survivors), proven.headers.len());
+                format!("SURVIVORS {set} with {headers} headers")
+            }
             Err(_) => "SURVIVORS, unreadable".to_string(),
         },
         ToAgent::SurvivorCertificate(certificate) => {
@@ -147,6 +150,7 @@ pub(crate) fn coordinator_action(action: &coordinator::Action) -> Option<String>
         coordinator::Action::Fault(fault) => Some(format!("drops a message: {}", story(fault))),
         coordinator::Action::Send(..)
         | coordinator::Action::Broadcast(..)
+        | coordinator::Action::SendEach(..)
         | coordinator::Action::Refused { .. } => None,
     }
 }

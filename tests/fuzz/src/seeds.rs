@@ -100,7 +100,7 @@ fn payload_to_agent(message: &ToAgent) -> Option<(u8, Vec<u8>)> {
         ToAgent::Shares(envelopes) => (3, payload(envelopes.first()?)),
         ToAgent::RoundOpen(open) => (16, open.payload().to_vec()),
         ToAgent::Commit(signed) => (7, payload(signed)),
-        ToAgent::Survivors(signed) => (9, payload(signed)),
+        ToAgent::Survivors(proven) => (9, payload(&proven.fixed)),
         ToAgent::RoundResult(signed) => (12, payload(signed)),
         ToAgent::Abort(signed) => (13, payload(signed)),
         _ => return None,

@@ -8,8 +8,8 @@ use chorale_plan::RoundSpec;
 use chorale_wire::{
     AgentId, Digest, Epoch, RoundNumber, SessionId, Signed, SignedBytes, ToAgent, ToCoordinator,
     message::{
-        Commit, EpochOpen, Hello, MaskedHeader, Refusal, RefusalCode, Roster, RosterCertificate,
-        ShareEnvelope, SurvivorCertificate, Survivors,
+        Commit, EpochOpen, Hello, MaskedHeader, ProvenSurvivors, Refusal, RefusalCode, Roster,
+        RosterCertificate, ShareEnvelope, SurvivorCertificate,
     },
 };
 use rand_core::CryptoRng;
@@ -513,7 +513,7 @@ impl Machine {
 
     fn on_survivors(
         &mut self,
-        survivors: &Signed<Survivors>,
+        survivors: &ProvenSurvivors,
         actions: &mut Vec<Action>,
     ) -> Result<(), Fault> {
         let voted = match self.running().map(|running| &running.state) {
@@ -524,6 +524,7 @@ impl Machine {
         if let Some((set, answer)) = voted {
             // One vote per session: the same set is a repetition, another one an attack.
             let same = survivors
+                .fixed
                 .verify(&self.identity.coordinator)
                 .is_ok_and(|message| message.survivors == *set);
             if !same {
@@ -532,10 +533,13 @@ impl Machine {
             actions.push(Action::Send(answer));
             return Ok(());
         }
+        let memo = self.memo.clone();
         let answer = self.in_round("SURVIVORS", |state| match state {
-            RoundState::Masked(state) => {
-                step(state.on_survivors(survivors), RoundState::SurvivorVoted, RoundState::Masked)
-            }
+            RoundState::Masked(state) => step(
+                state.on_survivors(survivors, memo.as_deref()),
+                RoundState::SurvivorVoted,
+                RoundState::Masked,
+            ),
             other => foreign(other),
         })?;
         actions.push(Action::Send(answer));

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use chorale_secagg::{Modulus, RoundShares, SurplusChain, packing};
 use chorale_wire::{
     Digest, EncodeError, Signed, Slot, ToCoordinator,
-    message::{MaskedHeader, Survivors},
+    message::{MaskedHeader, ProvenSurvivors},
 };
 
 use super::{
@@ -14,6 +14,7 @@ use super::{
     open::Party,
     survivors::{SurvivorVoted, SurvivorsError},
 };
+use crate::memo::VerifiedMemo;
 
 /// Why no header was signed. The driver is to blame.
 #[derive(Debug, thiserror::Error)]
@@ -73,15 +74,17 @@ impl Masked {
         &self.header
     }
 
-    /// Verifies the survivors and votes for them: the only vote for this session.
+    /// Verifies the survivors, and that those whose shares this agent holds masked their vectors
+    /// for the same session, and votes for them: the only vote for this session.
     ///
     /// # Errors
     /// The state unchanged, and [`SurvivorsError`].
     pub fn on_survivors(
         self,
-        survivors: &Signed<Survivors>,
+        survivors: &ProvenSurvivors,
+        memo: Option<&VerifiedMemo>,
     ) -> Result<(SurvivorVoted, ToCoordinator), Kept<Self, SurvivorsError>> {
-        SurvivorVoted::vote(self, survivors)
+        SurvivorVoted::vote(self, survivors, memo)
     }
 }
 

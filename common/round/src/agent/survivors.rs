@@ -1,11 +1,13 @@
-//! SURVIVORS and the certificate: one vote, and one reveal on enough equal votes.
+//! SURVIVORS and the certificate: one vote, and one reveal on enough equal votes. Whoever votes has
+//! seen that the survivors of whom it holds shares are locked to its own session, and nobody
+//! reveals that has not voted.
 
 use std::{collections::BTreeMap, fmt};
 
 use chorale_secagg::{RoundShares, SurplusChain};
 use chorale_wire::{
-    Digest, EncodeError, SignatureError, Signed, Slot, SlotSet, ToCoordinator,
-    message::{SurvivorCertificate, SurvivorVote, Survivors, Vote},
+    AgentId, Digest, EncodeError, SessionId, SignatureError, Signed, Slot, SlotSet, ToCoordinator,
+    message::{MaskedHeader, ProvenSurvivors, SurvivorCertificate, SurvivorVote, Vote},
 };
 
 use super::{
@@ -15,7 +17,10 @@ use super::{
     open::Party,
     reveal::{RevealError, Revealed},
 };
-use crate::{context::SetError, memo::VerifiedMemo};
+use crate::{
+    context::{SetError, with_neighbours_in},
+    memo::{self, VerifiedMemo},
+};
 
 /// Why SURVIVORS got no vote. The coordinator is to blame, unless the variant says otherwise.
 #[derive(Debug, thiserror::Error)]
@@ -32,9 +37,51 @@ pub enum SurvivorsError {
     /// This agent is not in it.
     #[error("this agent is not among the survivors")]
     NotSurvivor,
+    /// Not exactly one header of this agent and of each neighbour among the survivors.
+    #[error("{given} signed headers came; this agent and its neighbours make {expected} survivors")]
+    Headers {
+        /// Headers received.
+        given: usize,
+        /// Headers expected.
+        expected: usize,
+    },
+    /// A survivor may be locked to another session, so that a share of its self seed would open
+    /// what it masked there.
+    #[error("nothing proves that {agent} masked its vector for the session of this agent")]
+    Inclusion {
+        /// The survivor.
+        agent: AgentId,
+        /// What is wrong with its header.
+        #[source]
+        source: InclusionError,
+    },
     /// The vote cannot be encoded: a defect of this program.
     #[error("this agent's vote could not be encoded")]
     Encode(#[from] EncodeError),
+}
+
+/// Why a header does not prove that a survivor is locked to a session. Where another session is in
+/// it, either the coordinator showed two cohorts, or the survivor is corrupt.
+#[derive(Debug, thiserror::Error)]
+pub enum InclusionError {
+    /// Not signed by the survivor's certified identity.
+    #[error("its header is not signed by its certified identity")]
+    Signature(#[from] SignatureError),
+    /// Of a vector for another session.
+    #[error("it signed a vector for session {given}")]
+    Session {
+        /// The session in the header.
+        given: SessionId,
+    },
+    /// Of another slot.
+    #[error("its header names slot {given}")]
+    Slot {
+        /// The slot in the header.
+        given: Slot,
+    },
+    /// In this agent's own place, and not what it signed.
+    #[error("the header in this agent's own place is not the one that it signed")]
+    NotOwn,
 }
 
 /// The vote on the survivors is out; the certificate is awaited.
@@ -51,9 +98,10 @@ pub struct SurvivorVoted {
 impl SurvivorVoted {
     pub(super) fn vote(
         from: Masked,
-        survivors: &Signed<Survivors>,
+        proven: &ProvenSurvivors,
+        memo: Option<&VerifiedMemo>,
     ) -> Result<(Self, ToCoordinator), Kept<Masked, SurvivorsError>> {
-        match check(&from, survivors) {
+        match check(&from, proven, memo) {
             Ok((survivors, vote)) => {
                 let state = Self {
                     party: from.party,
@@ -109,10 +157,11 @@ impl fmt::Debug for SurvivorVoted {
 
 fn check(
     from: &Masked,
-    survivors: &Signed<Survivors>,
+    proven: &ProvenSurvivors,
+    memo: Option<&VerifiedMemo>,
 ) -> Result<(SlotSet, Signed<SurvivorVote>), SurvivorsError> {
     let Party { identity, slot, context } = &from.party;
-    let message = survivors.verify(&identity.coordinator)?.into_inner();
+    let message = proven.fixed.verify(&identity.coordinator)?.into_inner();
     if message.session != from.locked.session {
         return Err(SurvivorsError::Elsewhere);
     }
@@ -121,6 +170,7 @@ fn check(
     if !survivors.contains(*slot) {
         return Err(SurvivorsError::NotSurvivor);
     }
+    check_inclusion(from, &survivors, &proven.headers, memo)?;
     let vote = SurvivorVote {
         session: from.locked.session,
         slot: *slot,
@@ -128,4 +178,44 @@ fn check(
     };
     let signed = Signed::sign(&vote, &identity.key)?;
     Ok((survivors, signed))
+}
+
+/// Verifies that every survivor of whom this agent holds shares signed a vector for the session
+/// that this agent is locked to. Without it, the coordinator could put an agent that it showed
+/// another cohort among these survivors, and learn its self seed without its pairwise masks
+/// (signed inclusion of Bell et al., "Secure Single-Server Aggregation with (Poly)Logarithmic
+/// Overhead", CCS 2020, section 4).
+fn check_inclusion(
+    from: &Masked,
+    survivors: &SlotSet,
+    headers: &[Signed<MaskedHeader>],
+    memo: Option<&VerifiedMemo>,
+) -> Result<(), SurvivorsError> {
+    let Party { slot: own, context, .. } = &from.party;
+    let subjects = with_neighbours_in(&context.graph, *own, survivors);
+    if headers.len() != subjects.len() {
+        return Err(SurvivorsError::Headers { given: headers.len(), expected: subjects.len() });
+    }
+    for (subject, signed) in subjects.into_iter().zip(headers) {
+        let Some(entry) = context.roster.entry(subject) else {
+            continue;
+        };
+        let proof = if subject == *own {
+            if *signed == *from.header() { Ok(()) } else { Err(InclusionError::NotOwn) }
+        } else {
+            memo::header(memo, &entry.identity, signed).map_err(InclusionError::from).and_then(
+                |header| {
+                    if header.session != from.locked.session {
+                        return Err(InclusionError::Session { given: header.session });
+                    }
+                    if header.slot != subject {
+                        return Err(InclusionError::Slot { given: header.slot });
+                    }
+                    Ok(())
+                },
+            )
+        };
+        proof.map_err(|source| SurvivorsError::Inclusion { agent: entry.agent.clone(), source })?;
+    }
+    Ok(())
 }

@@ -7,7 +7,7 @@ use chorale_wire::{
     message::{AbortCause, Reason, RefusalCode, SurvivorCertificate},
 };
 
-use super::fault::Fault;
+use super::{fault::Fault, proven::Letters};
 
 /// What the driver must do, in this order.
 #[derive(Debug)]
@@ -18,6 +18,9 @@ pub enum Action {
     /// Send one message to each of these agents, as [`Action::Send`] would. It is one message, so
     /// that a roster of megabytes exists once for thousands of receivers.
     Broadcast(Vec<AgentId>, ToAgent),
+    /// Send each of several agents a message of its own, as [`Action::Send`] would, one after the
+    /// other.
+    SendEach(Letters),
     /// An attempt to set up an epoch uses this number. Store it durably before carrying out the
     /// actions that follow, so that no epoch number is ever used twice.
     EpochStarted {

@@ -1,10 +1,13 @@
 //! SURVIVORS and votes: the survivors agree on who they are before anything is unmasked.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use chorale_wire::{
-    Signature, Signed, Slot, ToAgent, VoterSignature,
-    message::{AbortCause, SurvivorCertificate, SurvivorVote, Survivors},
+    Signature, Signed, Slot, VoterSignature,
+    message::{AbortCause, SurvivorCertificate, SurvivorVote},
 };
 
 use super::{
@@ -13,6 +16,7 @@ use super::{
     desk::Desk,
     fault::FaultKind,
     in_round::InRound,
+    proven::Proven,
     reveal::Revealing,
     stage::Stage,
 };
@@ -23,7 +27,7 @@ use crate::certificate::check_survivor_vote;
 pub(super) struct Agreeing {
     pub(super) round: InRound,
     masked: MaskedSum,
-    message: Signed<Survivors>,
+    proven: Arc<Proven>,
     votes: BTreeMap<Slot, Signature>,
     pub(super) deadline_ms: u64,
 }
@@ -32,15 +36,15 @@ impl Agreeing {
     pub(super) fn open(
         round: InRound,
         masked: MaskedSum,
-        message: Signed<Survivors>,
+        proven: Arc<Proven>,
         desk: &mut Desk,
         now_ms: u64,
     ) -> Self {
-        round.broadcast(masked.survivors.iter(), ToAgent::Survivors(message.clone()), desk);
+        round.send_each(masked.survivors.iter(), &proven, desk);
         Self {
             round,
             masked,
-            message,
+            proven,
             votes: BTreeMap::new(),
             deadline_ms: now_ms.saturating_add(desk.config.timeouts.survivor_vote_ms),
         }
@@ -62,7 +66,7 @@ impl Agreeing {
         if !self.masked.survivors.contains(slot) {
             self.round.send_waiting(slot, desk);
         } else if !self.votes.contains_key(&slot) {
-            self.round.send(slot, ToAgent::Survivors(self.message.clone()), desk);
+            self.round.send(slot, self.proven.message(slot), desk);
         }
     }
 
@@ -94,7 +98,7 @@ impl Agreeing {
         Stage::Revealing(Revealing::open(
             self.round,
             self.masked,
-            self.message,
+            self.proven,
             certificate,
             desk,
             now_ms,

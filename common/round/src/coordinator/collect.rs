@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chorale_secagg::{MaskScheme, MaskedSum as _, Modulus, packing};
 use chorale_wire::{
     Digest, SessionId, Signed, Slot, SlotSet, ToAgent,
-    message::{AbortCause, Commit, Refusal, Survivors},
+    message::{AbortCause, Commit, MaskedHeader, Refusal, Survivors},
 };
 
 use super::{
@@ -16,6 +16,7 @@ use super::{
     desk::Desk,
     fault::FaultKind,
     in_round::InRound,
+    proven::Proven,
     stage::Stage,
 };
 use crate::Scheme;
@@ -31,6 +32,9 @@ pub(super) struct Collecting {
     sum: <Scheme as MaskScheme>::Sum,
     length: u64,
     arrived: BTreeMap<Slot, Digest>,
+    /// The headers of those vectors, as they were signed: what proves to other agents that the
+    /// sender is locked to this session.
+    headers: BTreeMap<Slot, Signed<MaskedHeader>>,
     /// Commitments to removable noise.
     commitments: BTreeMap<Slot, Digest>,
     pub(super) deadline_ms: u64,
@@ -68,6 +72,7 @@ impl Collecting {
             cohort,
             commit,
             arrived: BTreeMap::new(),
+            headers: BTreeMap::new(),
             commitments: BTreeMap::new(),
             deadline_ms,
         })
@@ -100,6 +105,7 @@ impl Collecting {
         }
         self.sum.add_packed(received.bytes()).map_err(ContributionError::Packing)?;
         self.arrived.insert(slot, received.digest());
+        self.headers.insert(slot, received.header().clone());
         if let Some(commitment) = received.noise() {
             self.commitments.insert(slot, commitment);
         }
@@ -140,7 +146,7 @@ impl Collecting {
 
     /// Fixes the survivors.
     pub(super) fn close(self, desk: &mut Desk, now_ms: u64) -> Stage {
-        let Self { round, cohort, session, sum, arrived, commitments, .. } = self;
+        let Self { round, cohort, session, sum, arrived, headers, commitments, .. } = self;
         let survivors = SlotSet::from_slots(cohort.agents(), arrived.keys().copied());
         let (given, needed) = (survivors.len(), round.context.survivors_min());
         if given < needed {
@@ -158,9 +164,10 @@ impl Collecting {
         let Some(signed) = desk.sign(&message) else {
             return round.abort_unencodable("SURVIVORS", desk);
         };
+        let proven = Proven::new(signed, survivors.clone(), headers, &round.context);
         let digests = arrived.into_values().collect();
         let masked = MaskedSum { session, cohort, survivors, digests, commitments, sum };
-        Stage::Agreeing(Agreeing::open(round, masked, signed, desk, now_ms))
+        Stage::Agreeing(Agreeing::open(round, masked, proven, desk, now_ms))
     }
 }
 

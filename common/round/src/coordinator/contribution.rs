@@ -83,6 +83,7 @@ pub struct ReceivedContribution<'a> {
     slot: Slot,
     session: SessionId,
     noise: Option<Digest>,
+    signed: &'a Signed<MaskedHeader>,
     vector: &'a Hashed,
 }
 
@@ -93,14 +94,14 @@ impl<'a> ReceivedContribution<'a> {
     /// [`ContributionError`] says what is wrong; nothing is kept.
     pub fn parse(
         agent: &AgentId,
-        header: &Signed<MaskedHeader>,
+        signed: &'a Signed<MaskedHeader>,
         vector: &'a Hashed,
         receiving: &Receiving,
     ) -> Result<Self, ContributionError> {
         let not_in_roster = || ContributionError::NotInRoster { agent: agent.clone() };
         let slot = receiving.roster.slot_of(agent).ok_or_else(not_in_roster)?;
         let entry = receiving.roster.entry(slot).ok_or_else(not_in_roster)?;
-        let header = header.verify(&entry.identity).map_err(ContributionError::Signature)?;
+        let header = signed.verify(&entry.identity).map_err(ContributionError::Signature)?;
         if header.session != receiving.session || header.slot != slot {
             return Err(ContributionError::Elsewhere);
         }
@@ -120,6 +121,7 @@ impl<'a> ReceivedContribution<'a> {
             slot,
             session: header.session,
             noise: header.noise,
+            signed,
             vector,
         })
     }
@@ -144,6 +146,11 @@ impl<'a> ReceivedContribution<'a> {
 
     pub(super) fn noise(&self) -> Option<Digest> {
         self.noise
+    }
+
+    /// The header as the sender signed it.
+    pub(super) fn header(&self) -> &Signed<MaskedHeader> {
+        self.signed
     }
 
     pub(super) fn slot(&self) -> Slot {

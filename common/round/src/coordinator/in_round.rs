@@ -13,6 +13,7 @@ use super::{
     action::{Action, CertifiedAbort},
     desk::Desk,
     fault::FaultKind,
+    proven::{Letters, Proven},
     stage::Stage,
 };
 use crate::{context::Context, roster::VerifiedRoster};
@@ -95,6 +96,21 @@ impl InRound {
         let keyed = slots.filter(|slot| !self.epoch.lost.contains(slot));
         let entries = keyed.filter_map(|slot| self.context.roster.entry(slot));
         desk.broadcast(entries.map(|entry| &entry.agent), message);
+    }
+
+    /// Sends SURVIVORS to those of `slots` that have not lost their keys, to each its own.
+    pub(super) fn send_each(
+        &self,
+        slots: impl Iterator<Item = Slot>,
+        proven: &Arc<Proven>,
+        desk: &mut Desk,
+    ) {
+        let keyed = slots.filter(|slot| !self.epoch.lost.contains(slot));
+        let receivers = keyed
+            .filter_map(|slot| Some((self.context.roster.entry(slot)?.agent.clone(), slot)))
+            .filter(|(agent, _)| desk.peers.reachable(agent))
+            .collect();
+        desk.act(Action::SendEach(Letters::new(receivers, proven.clone())));
     }
 
     pub(super) fn send_to_all(&self, desk: &mut Desk, message: &ToAgent) {

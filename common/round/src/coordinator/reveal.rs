@@ -1,11 +1,11 @@
 //! REVEAL: the survivors give up one share of one secret of each neighbour in the cohort.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use chorale_secagg::Share;
 use chorale_wire::{
     Signed, Slot, ToAgent,
-    message::{AbortCause, Reveal, RevealedShare, ShareKind, SurvivorCertificate, Survivors},
+    message::{AbortCause, Reveal, RevealedShare, ShareKind, SurvivorCertificate},
 };
 
 use super::{
@@ -15,6 +15,7 @@ use super::{
     desk::Desk,
     fault::{FaultKind, RevealError},
     in_round::InRound,
+    proven::Proven,
     stage::Stage,
     surplus::Surplus,
     unmask::unmask,
@@ -25,7 +26,7 @@ use super::{
 pub(super) struct Revealing {
     pub(super) round: InRound,
     masked: MaskedSum,
-    message: Signed<Survivors>,
+    proven: Arc<Proven>,
     certificate: SurvivorCertificate,
     /// By holder: its shares by subject.
     reveals: BTreeMap<Slot, BTreeMap<Slot, Share>>,
@@ -37,7 +38,7 @@ impl Revealing {
     pub(super) fn open(
         mut round: InRound,
         masked: MaskedSum,
-        message: Signed<Survivors>,
+        proven: Arc<Proven>,
         certificate: SurvivorCertificate,
         desk: &mut Desk,
         now_ms: u64,
@@ -49,7 +50,7 @@ impl Revealing {
         Self {
             round,
             masked,
-            message,
+            proven,
             certificate,
             reveals: BTreeMap::new(),
             surplus,
@@ -118,7 +119,7 @@ impl Revealing {
         if !self.masked.survivors.contains(slot) {
             self.round.send_waiting(slot, desk);
         } else if !self.reveals.contains_key(&slot) {
-            self.round.send(slot, ToAgent::Survivors(self.message.clone()), desk);
+            self.round.send(slot, self.proven.message(slot), desk);
             let certificate = ToAgent::SurvivorCertificate(self.certificate.clone());
             self.round.send(slot, certificate, desk);
         }

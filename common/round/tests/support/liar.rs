@@ -10,26 +10,28 @@ use chorale_wire::{
     Digest, Epoch, RoundNumber, SessionId, Signed, Slot, SlotSet, ToAgent, ToCoordinator,
     VoterSignature,
     message::{
-        Abort, AbortCause, AbortCertificate, Ballot, Commit, Reason, SurvivorCertificate,
-        SurvivorVote, Survivors,
+        Abort, AbortCause, AbortCertificate, Ballot, Commit, MaskedHeader, ProvenSurvivors, Reason,
+        SurvivorCertificate, SurvivorVote, Survivors,
     },
 };
 use rand_chacha::ChaCha20Rng;
 use zeroize::Zeroizing;
 
-use super::{START_MS, coordinator_key, ready_agents, values};
+use super::{START_MS, agent_key, coordinator_key, ready_agents, values};
 
 /// The agents of a ready epoch, with the test as a coordinator that says what it likes.
 pub struct Liar {
     pub size: usize,
     pub agents: Vec<(Machine, ChaCha20Rng)>,
     pub epoch: Epoch,
+    /// What each agent signed with its masked vector.
+    pub headers: Vec<Option<Signed<MaskedHeader>>>,
 }
 
 impl Liar {
     pub fn new(size: usize) -> Self {
         let (agents, epoch) = ready_agents(size, 4);
-        Self { size, agents, epoch }
+        Self { size, agents, epoch, headers: vec![None; size] }
     }
 
     pub fn say(&mut self, to: usize, message: ToAgent) -> Result<Vec<Action>, Fault> {
@@ -60,7 +62,7 @@ impl Liar {
         };
         let packed = ticket.mask(Zeroizing::new(values(to, spec.round.0))).unwrap();
         let length = packed.bytes().len() as u64;
-        self.agents[to].0.masked(packed.digest(), length)?;
+        self.headers[to] = Some(self.agents[to].0.masked(packed.digest(), length)?);
         Ok((session, packed.into_bytes()))
     }
 
@@ -72,11 +74,25 @@ impl Liar {
     ) -> Result<Signed<SurvivorVote>, Fault> {
         let survivors = Survivors { session, survivors: self.slots(set) };
         let signed = Signed::sign(&survivors, &coordinator_key()).unwrap();
-        let mut actions = self.say(to, ToAgent::Survivors(signed))?;
+        let headers = set.iter().map(|slot| self.header(*slot, session)).collect();
+        let proven = ProvenSurvivors { fixed: signed, headers };
+        let mut actions = self.say(to, ToAgent::Survivors(proven))?;
         match actions.pop() {
             Some(Action::Send(ToCoordinator::SurvivorVote(vote))) => Ok(vote),
             other => panic!("{other:?}"),
         }
+    }
+
+    /// What the agent at `slot` signed; for one that masked nothing, what a corrupt agent in its
+    /// place would sign.
+    pub fn header(&self, slot: u16, session: SessionId) -> Signed<MaskedHeader> {
+        let forged = || {
+            let digest = Digest::plain(b"anything");
+            let slot = Slot(slot);
+            let header = MaskedHeader { session, slot, length: 1, digest, noise: None };
+            Signed::sign(&header, &agent_key(slot.index())).unwrap()
+        };
+        self.headers[usize::from(slot)].clone().unwrap_or_else(forged)
     }
 
     pub fn certificate(

@@ -216,6 +216,7 @@ enum Event {
 
 pub struct World {
     pub size: usize,
+    pub rule: CohortRule,
     pub coordinator: coordinator::Machine,
     pub nodes: Vec<Node>,
     queue: VecDeque<Event>,
@@ -247,11 +248,15 @@ pub struct World {
 
 impl World {
     pub fn new(size: usize, rounds: u64) -> Self {
+        Self::with_rule(size, rounds, rule(size))
+    }
+
+    pub fn with_rule(size: usize, rounds: u64, rule: CohortRule) -> Self {
         let coordinator = coordinator::Machine::new(CoordinatorConfig {
             key: coordinator_key(),
             federation: federation(),
             authority: authority().public(),
-            rule: rule(size),
+            rule: rule.clone(),
             timeouts: Timeouts { reconnect_grace_ms: 500, ..Timeouts::default() },
             last_epoch: Epoch(0),
             last_round: RoundNumber(0),
@@ -280,6 +285,7 @@ impl World {
             .collect();
         Self {
             size,
+            rule,
             coordinator,
             nodes,
             queue: VecDeque::new(),
@@ -457,6 +463,12 @@ impl World {
                         self.queue.push_back(Event::ToAgent(index, message.clone()));
                     }
                 }
+                coordinator::Action::SendEach(letters) => {
+                    for (agent, message) in letters.iter() {
+                        let index = (0..self.size).find(|i| agent_id(*i) == *agent).unwrap();
+                        self.queue.push_back(Event::ToAgent(index, message));
+                    }
+                }
                 coordinator::Action::EpochStarted { epoch } => self.started.push(epoch),
                 coordinator::Action::EpochReady { epoch, agents, excluded, .. } => {
                     self.epochs.push((epoch, agents));
@@ -494,6 +506,7 @@ impl World {
         let round = self.coordinator.last_round().0 + 1;
         let mut spec = spec(self.size, epoch, round, key_index);
         spec.plan.mechanism = self.mechanism.clone();
+        spec.plan.cohort = self.rule.clone();
         let actions = self.coordinator.open_round(&spec, self.now_ms).unwrap();
         self.act(actions);
     }
@@ -567,7 +580,7 @@ impl World {
             layers[..kept].iter().for_each(|layer| add_layer(&mut expected, layer));
         }
         assert_eq!(completed.totals, expected, "a wrong sum came out");
-        assert!(completed.agents.len() >= rule(self.size).survivors_min as usize);
+        assert!(completed.agents.len() >= self.rule.survivors_min as usize);
     }
 
     fn layers_in_total(&self, index: usize, layers: usize, survivors: usize) -> usize {
@@ -576,6 +589,7 @@ impl World {
         }
         let mut spec = spec(self.size, Epoch(1), 1, 0);
         spec.plan.mechanism = self.mechanism.clone();
+        spec.plan.cohort = self.rule.clone();
         layers_kept(&spec.derive(self.size as u32).unwrap().layers, survivors)
     }
 
@@ -601,9 +615,7 @@ pub fn ready_agents(size: usize, rounds: u64) -> (Vec<(agent::Machine, ChaCha20R
     world.settle_queue();
     // The world must not open a round by itself: everything but ROUND-OPEN is delivered.
     world.tamper = Some(Box::new(|_, message| match message {
-        ToAgent::RoundOpen(_) => ToAgent::Waiting(chorale_wire::message::Waiting {
-            what: chorale_wire::message::Reason::new("held back"),
-        }),
+        ToAgent::RoundOpen(_) => held_back(),
         other => other,
     }));
     world.open_epoch();
@@ -611,6 +623,12 @@ pub fn ready_agents(size: usize, rounds: u64) -> (Vec<(agent::Machine, ChaCha20R
     let epoch = world.epochs[0].0;
     let nodes = world.nodes.into_iter();
     (nodes.map(|node| (node.machine, node.rng)).collect(), epoch)
+}
+
+/// What an agent hears in the place of a message that the test holds back.
+pub fn held_back() -> ToAgent {
+    let what = chorale_wire::message::Reason::new("held back");
+    ToAgent::Waiting(chorale_wire::message::Waiting { what })
 }
 
 pub fn by_agent<T>(items: impl IntoIterator<Item = (AgentId, T)>) -> BTreeMap<AgentId, T> {

@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Abort, AbortCertificate, Advert, Commit, Complaint, EpochOpen, Ready, Refusal, Reveal, Roster,
-    RosterCertificate, RosterVote, RoundResult, ShareEnvelope, SurvivorCertificate, SurvivorVote,
-    Survivors,
+    Abort, AbortCertificate, Advert, Commit, Complaint, EpochOpen, ProvenSurvivors, Ready, Refusal,
+    Reveal, Roster, RosterCertificate, RosterVote, RoundResult, ShareEnvelope, SurvivorCertificate,
+    SurvivorVote,
 };
 use crate::{
     AgentId, Digest, Electorate, Epoch, FederationId, RoundNumber, Signed, SignedBytes,
@@ -128,8 +128,8 @@ pub enum ToAgent {
     RoundOpen(SignedBytes),
     /// The cohort.
     Commit(Signed<Commit>),
-    /// The survivors.
-    Survivors(Signed<Survivors>),
+    /// The survivors, and proof that they are of one session.
+    Survivors(ProvenSurvivors),
     /// Enough votes for the survivors.
     SurvivorCertificate(SurvivorCertificate),
     /// The round is complete.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::control::Reason;
 use crate::{
-    Digest, Epoch, RoundNumber, SessionId, SignedBytes, Slot, SlotSet,
+    Digest, Epoch, RoundNumber, SessionId, Signed, SignedBytes, Slot, SlotSet,
     certificate::VoterSignature,
     limits::{AGENTS_MAX, NEIGHBOURS_MAX, REASON_BYTES_MAX, SPEC_BYTES_MAX},
     sign::Message,
@@ -115,6 +115,17 @@ pub struct Survivors {
 impl Message for Survivors {
     const CONTEXT: &'static str = "survivors";
     const BYTES_MAX: usize = 256 + AGENTS_MAX / 8;
+}
+
+/// Coordinator to one agent: SURVIVORS, with proof that the survivors whose shares this agent holds
+/// masked their vectors for the very session that it is locked to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProvenSurvivors {
+    /// The survivors.
+    pub fixed: Signed<Survivors>,
+    /// The header of the receiver's vector and of those of its neighbours among the survivors, as
+    /// they signed them, in slot order: at most one more than [`NEIGHBOURS_MAX`].
+    pub headers: Vec<Signed<MaskedHeader>>,
 }
 
 /// What an agent signs for a session, at most once.

@@ -267,6 +267,11 @@ impl Hall {
             match action {
                 coordinator::Action::Send(agent, message) => self.post(&[agent], message)?,
                 coordinator::Action::Broadcast(agents, message) => self.post(&agents, message)?,
+                coordinator::Action::SendEach(letters) => {
+                    for (agent, message) in letters.iter() {
+                        self.post(std::slice::from_ref(agent), message)?;
+                    }
+                }
                 coordinator::Action::RoundComplete(completed) => self.complete(&completed)?,
                 coordinator::Action::RoundAborted { reason, .. } => {
                     return Err(broken(format!("a round was aborted: {reason}")));

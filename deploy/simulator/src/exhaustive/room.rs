@@ -276,6 +276,14 @@ impl Room {
                         }
                     }
                 }
+                coordinator::Action::SendEach(letters) => {
+                    for (agent, message) in letters.iter() {
+                        let index = self.seat_of(agent)?;
+                        if self.seats[index].present {
+                            self.queue.push_back(Event::ToAgent(index, message));
+                        }
+                    }
+                }
                 coordinator::Action::EpochReady { agents, excluded, .. } => {
                     if let Some(roster) = self.coordinator.epoch() {
                         self.oracle.shared(roster);

@@ -4,8 +4,8 @@ use chorale_plan::RoundSpec;
 use chorale_wire::{
     Digest, EncodeError, RoundNumber, SecretKey, Signed, SignedBytes, ToAgent,
     message::{
-        Abort, AbortCause, Ballot, Commit, EpochOpen, Reason, Roster, RosterCertificate,
-        RoundResult, ShareEnvelope, SurvivorCertificate, Survivors,
+        Abort, AbortCause, Ballot, Commit, EpochOpen, MaskedHeader, ProvenSurvivors, Reason,
+        Roster, RosterCertificate, RoundResult, ShareEnvelope, SurvivorCertificate,
     },
 };
 use rand::RngExt as _;
@@ -30,7 +30,7 @@ impl Liar {
             ToAgent::Shares(envelopes) => self.on_envelopes(envelopes.clone())?,
             ToAgent::RoundOpen(signed) => self.on_round_open(signed)?,
             ToAgent::Commit(signed) => self.on_commit(signed)?,
-            ToAgent::Survivors(signed) => self.on_survivors(signed)?,
+            ToAgent::Survivors(proven) => self.on_survivors(proven)?,
             ToAgent::SurvivorCertificate(certificate) => {
                 self.on_survivor_certificate(certificate.clone())
             }
@@ -148,15 +148,34 @@ impl Liar {
         })
     }
 
-    fn on_survivors(&mut self, honest: &Signed<Survivors>) -> Said {
-        let Ok(message) = honest.peek() else { return Ok(Lie::silence()) };
+    fn on_survivors(&mut self, honest: &ProvenSurvivors) -> Said {
+        let Ok(message) = honest.fixed.peek() else { return Ok(Lie::silence()) };
         let set = self.smaller(&message.survivors);
-        let smaller = ToAgent::Survivors(altered(honest, self.key(), |it| it.survivors = set)?);
+        let of_set = |header: &&Signed<MaskedHeader>| {
+            header.peek().is_ok_and(|header| set.contains(header.slot))
+        };
+        let headers = honest.headers.iter().filter(of_set).cloned().collect();
+        let fixed = altered(&honest.fixed, self.key(), |it| it.survivors = set.clone())?;
+        let smaller = ToAgent::Survivors(ProvenSurvivors { fixed, headers });
+        let place = self.place(honest.headers.len());
+        let mut unproven = honest.clone();
+        let unproven = match self.one_of(&[0, 1]) {
+            0 => {
+                unproven.headers.remove(place);
+                Lie::one("keeps a header back", ToAgent::Survivors(unproven))
+            }
+            _ => {
+                let forged = altered(&honest.headers[place], self.key(), |it| it.length += 1)?;
+                unproven.headers[place] = forged;
+                Lie::one("forges a header", ToAgent::Survivors(unproven))
+            }
+        };
         let honest = ToAgent::Survivors(honest.clone());
         let ballot = self.ballot()?;
-        Ok(match (self.one_of(&[0, 1, 2, 3, 4]), ballot) {
+        Ok(match (self.one_of(&[0, 1, 2, 3, 4, 5]), ballot) {
             (3, Some(ballot)) => Lie::both("asks for both votes", honest, ballot),
             (4, Some(ballot)) => Lie::both("asks for both votes", ballot, honest),
+            (5, _) => unproven,
             (lie, _) => self.other_survivors(lie, honest, smaller),
         })
     }

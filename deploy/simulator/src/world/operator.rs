@@ -109,6 +109,11 @@ impl World {
                         self.send_to_agent(&agent, message.clone())?;
                     }
                 }
+                coordinator::Action::SendEach(letters) => {
+                    for (agent, message) in letters.iter() {
+                        self.send_to_agent(agent, message)?;
+                    }
+                }
                 coordinator::Action::EpochStarted { epoch } => self.last_epoch = epoch,
                 coordinator::Action::EpochReady {
                     epoch,

@@ -6,12 +6,12 @@ use chorale_plan::RoundSpec;
 use chorale_secagg::{EnvelopeContext, envelope};
 use chorale_wire::{
     Digest, Electorate, Epoch, Message, RoundNumber, SecretKey, SessionId, Signed, SignedBytes,
-    Slot, ToAgent, ToCoordinator, VoterSignature, codec,
+    Slot, SlotSet, ToAgent, ToCoordinator, VoterSignature, codec,
     limits::CONTROL_BYTES_MAX,
     message::{
         Abort, AbortCause, AbortCertificate, Advert, Ballot, Commit, Complaint, MaskedHeader,
-        Reason, Reveal, Roster, RoundResult, ShareEnvelope, ShareKind, SurvivorCertificate,
-        SurvivorVote, Survivors, Vote,
+        ProvenSurvivors, Reason, Reveal, Roster, RoundResult, ShareEnvelope, ShareKind,
+        SurvivorCertificate, SurvivorVote, Survivors, Vote,
     },
 };
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng as _};
@@ -44,6 +44,8 @@ pub(super) struct Knowledge {
     pub(super) open: Option<SignedBytes>,
     pub(super) session: Option<SessionId>,
     pub(super) roster: Option<Roster>,
+    /// The last header of an agent whose key the liar does not have.
+    pub(super) header: Option<Signed<MaskedHeader>>,
     pub(super) vectors: Vec<Digest>,
     pub(super) envelopes: Vec<Signed<ShareEnvelope>>,
 }
@@ -68,7 +70,13 @@ impl Power {
                 ToAgent::RoundOpen(resign(&typed, &key, choices).into_bytes())
             }
             ToAgent::Commit(signed) => ToAgent::Commit(resign(&signed, &key, choices)),
-            ToAgent::Survivors(signed) => ToAgent::Survivors(resign(&signed, &key, choices)),
+            ToAgent::Survivors(mut proven) => {
+                match choices.below(2) {
+                    0 => proven.fixed = resign(&proven.fixed, &key, choices),
+                    _ => self.relist(&mut proven.headers, choices),
+                }
+                ToAgent::Survivors(proven)
+            }
             ToAgent::RoundResult(signed) => ToAgent::RoundResult(resign(&signed, &key, choices)),
             ToAgent::Abort(signed) => ToAgent::Abort(resign(&signed, &key, choices)),
             ToAgent::Roster(mut roster) => {
@@ -158,10 +166,12 @@ impl Power {
                 },
                 &key,
             )?),
-            1 => ToAgent::Survivors(sign(
-                &Survivors { session: known.session?, survivors: set(choices.byte(), agents) },
-                &key,
-            )?),
+            1 => {
+                let (session, survivors) = (known.session?, set(choices.byte(), agents));
+                let headers = self.headers(session, &survivors, known);
+                let fixed = sign(&Survivors { session, survivors }, &key)?;
+                ToAgent::Survivors(ProvenSurvivors { fixed, headers })
+            }
             2 => ToAgent::SurvivorCertificate(self.certificate(known.session?, agents, choices)?),
             3 => ToAgent::RoundResult(sign(
                 &RoundResult {
@@ -257,6 +267,24 @@ impl Power {
         let vote = Vote::Survivors(survivors.clone());
         let signatures = self.signatures(session, &vote, agents, choices);
         Some(SurvivorCertificate { session, survivors, signatures })
+    }
+
+    /// Headers of all survivors for this session: signed by the colluders, and of an honest agent
+    /// what it signed last, in whatever session.
+    fn headers(
+        self,
+        session: SessionId,
+        survivors: &SlotSet,
+        known: &Knowledge,
+    ) -> Vec<Signed<MaskedHeader>> {
+        let header = |slot: Slot| match self.agent_key(slot.index()) {
+            Some(key) => {
+                let digest = Digest::plain(b"whatever");
+                sign(&MaskedHeader { session, slot, length: 1, digest, noise: None }, &key)
+            }
+            None => known.header.clone(),
+        };
+        survivors.iter().filter_map(header).collect()
     }
 
     /// The signatures of the colluders that the choices name under one vote.
@@ -356,6 +384,12 @@ pub(super) trait Signatory: Message {
 impl Signatory for Advert {
     fn signatory(&self) -> Option<usize> {
         federation().agents.iter().position(|agent| *agent == self.agent)
+    }
+}
+
+impl Signatory for MaskedHeader {
+    fn signatory(&self) -> Option<usize> {
+        Some(self.slot.index())
     }
 }
 

@@ -356,6 +356,12 @@ impl World {
                         self.queue.push_back(Event::ToAgent(index, message.clone()));
                     }
                 }
+                coordinator::Action::SendEach(letters) => {
+                    for (agent, message) in letters.iter() {
+                        let index = federation().index_of(agent);
+                        self.queue.push_back(Event::ToAgent(index, message));
+                    }
+                }
                 coordinator::Action::EpochStarted { epoch } => {
                     assert!(epoch > self.last_epoch, "an epoch number is used twice");
                     self.last_epoch = epoch;
@@ -439,6 +445,9 @@ impl World {
                 let packed = ticket.mask(Zeroizing::new(values.clone())).expect("a full vector");
                 let (digest, bytes) = (packed.digest(), packed.into_bytes());
                 let Ok(header) = node.machine.masked(digest, bytes.len() as u64) else { return };
+                if index == 0 {
+                    self.known.header = Some(header.clone());
+                }
                 node.upload = Some((header.clone(), bytes.clone()));
                 self.known.vectors = vec![digest; self.nodes.len() - 1];
                 self.oracle.vector(digest, values.into_iter().map(|value| value as u64).collect());
