@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod aborts;
+mod peer;
 
 use chorale_dp::{
     Rational, Rho, accountant::sampler_delta_under_cap, sampler::fast::total_variation_bound,

@@ -148,6 +148,31 @@ pub enum VerifyError {
     },
 }
 
+impl VerifyError {
+    /// The first entry at fault, counted from 0 in the order of lines: the one that is wrong, or
+    /// the first one that is missing.
+    #[must_use]
+    pub fn entry(&self) -> u64 {
+        let line = match self {
+            Self::Truncated { last, .. } => return last + 1,
+            Self::Empty | Self::Coordinator { .. } => 1,
+            Self::Torn { line }
+            | Self::TooLong { line }
+            | Self::Unreadable { line, .. }
+            | Self::Foreign { line, .. }
+            | Self::NotCanonical { line, .. }
+            | Self::Sequence { line, .. }
+            | Self::Link { line, .. }
+            | Self::Hash { line, .. }
+            | Self::Signature { line, .. }
+            | Self::Time { line, .. }
+            | Self::Rule { line, .. }
+            | Self::Forked { line, .. } => *line,
+        };
+        line as u64 - 1
+    }
+}
+
 /// Verifies a whole ledger and recomputes everything in it. With a head, it also shows that no
 /// entry up to the head is missing or was replaced.
 ///

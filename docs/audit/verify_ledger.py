@@ -1,0 +1,304 @@
+#!/usr/bin/env python3
+"""Verifies Chorale ledgers as docs/ledger.md specifies them, with Python's standard library alone.
+
+It shares no code with Chorale, so that an auditor need not trust Chorale's own verifier. Costs, sums
+and caps are exact fractions; the two figures of epsilon are floats, rounded up. Exit codes: 0 every
+file holds, 1 one does not (the first entry at fault is named), 2 wrong usage."""
+import argparse, hashlib, json, math, re, sys, unicodedata
+from fractions import Fraction
+from types import SimpleNamespace
+
+from ed25519 import signed
+from epsilon import epsilon_gaussian, epsilon_zcdp, tau
+
+# Lines. One value has one text; every key of an entry is named here, with what may stand in it.
+
+class Refused(Exception):
+    pass
+
+def need(holds, reason):
+    if not holds:
+        raise Refused(reason)
+
+def once(pairs):
+    need(len(dict(pairs)) == len(pairs), "a key stands twice")
+    return dict(pairs)
+
+def canonical(value):
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+IDENTITY = "home-store|per-agent"
+FORMS = {name: dict(field.split(":") for field in fields.split()) for name, fields in {
+    "line": "entry:any hash:hex previous:hex seq:u64 signature:sig time_s:u64",
+    "genesis": "kind:genesis federation:id unit:person|person-per-agent adjacency:add-remove delta:ratio "
+    f"identity_method:{IDENTITY} delta_reserved:ratio cap_rho:rho enrolled:u32 corrupt:u32 catalogue:hex "
+    "survivors_min:u32 coordinator:hex authority:hex accountant_version:zcdp-discrete-gaussian-1 "
+    "software:text purpose:text",
+    "roster": "kind:roster epoch:u64 roster:hex graph_seed:hex agents:id[] memberships:membership[]",
+    "membership": "identity:hex tls_key:hex administrator:hex not_before_s:u64 not_after_s:u64 enrolled:u32 "
+    "signature:sig",
+    "reserve": "kind:reserve round:u64 epoch:u64 plan:text plan_digest:hex task:text coordinates:u32 "
+    "mechanism:discrete-gaussian|unprotected scale_bits:u32 delta:u64 sigma_squared:ratio? model:hex rho:rho "
+    "share_variance:ratio? noise_levels:u32[]? sampler_distance:ratio? survivors_min:u32 corrupt:u32 "
+    f"modulus_bits:u32 clip_share_rule:{IDENTITY} rounding_rule:unbiased-per-coordinate",
+    "release": "kind:release round:u64 session:hex survivors:id[] vectors:hex[] transcript:hex "
+    "output_model:hex rho:rho spent:rho",
+    "abort": "kind:abort round:u64 cause:cohort|survivors|votes|shares|stopped committed:bool "
+    "unmask_started:bool rho_charged:rho spent:rho certificate:proof?",
+    "proof": "spec:hex cohort:id[] voters:id[] signatures:sig[]",
+}.items()}
+TEXTS = {"id": "[a-z0-9-]{1,64}", "hex": "[0-9a-f]{64}", "sig": "[0-9a-f]{128}", "text": "[^\0]{1,128}",
+         "ratio": "(0|[1-9][0-9]*)/[1-9][0-9]*", "rho": "unprotected|(0|[1-9][0-9]*)/[1-9][0-9]*"}
+
+def read(form, value):
+    """The value with numbers, fractions and bytes in place of their texts."""
+    if form == "any" or form == "bool" and type(value) is bool:
+        return value
+    if form.endswith("[]") and type(value) is list:
+        return [read(form[:-2], item) for item in value]
+    if form == "u64" and type(value) is str and re.fullmatch("[1-9][0-9]{15,19}", value):
+        need(2**53 <= int(value) < 2**64, f"{value} is no text of a whole number")
+        return int(value)
+    if form in ("u64", "u32"):
+        need(type(value) is int and 0 <= value < (2**53 if form == "u64" else 2**32), "no whole number")
+        return value
+    if form in FORMS and type(value) is dict:
+        fields, wanted = FORMS[form], {name for name, kind in FORMS[form].items() if kind[-1] != "?"}
+        need(wanted <= value.keys() <= fields.keys(), f"the keys are not those of a {form}")
+        present = lambda name: read(fields[name].rstrip("?"), value[name]) if name in value else None
+        return SimpleNamespace(**{name: present(name) for name in fields})
+    need(type(value) is str and len(value) <= 4096, f"there is no {form} where one belongs")
+    need(re.fullmatch(TEXTS.get(form, form), value), f"'{value[:80]}' is no {form}")
+    if form == "text":
+        need(len(value.encode()) <= 128 and "Cc" not in map(unicodedata.category, value), "no plain text")
+    if form not in ("ratio", "rho") or value == "unprotected":
+        return bytes.fromhex(value) if form in ("hex", "sig") else value
+    need(math.gcd(*map(int, value.split("/"))) == 1, f"{value[:80]} is not in lowest terms")
+    return Fraction(value)
+
+# The rules.
+
+def number(value):
+    tag, size = next(pair for pair in ((0xFB, 2), (0xFC, 4), (0xFD, 8)) if value < 256**pair[1])
+    return bytes([value]) if value <= 250 else bytes([tag]) + value.to_bytes(size, "big")
+
+def digest(*parts):
+    return hashlib.sha256(b"".join(len(part).to_bytes(8, "big") + part for part in parts)).digest()
+
+def rises(items):
+    return all(a < b for a, b in zip(items, items[1:]))
+
+class Ledger:
+    """Where a ledger stands after some entries."""
+    def __init__(self):
+        self.genesis = self.roster = None
+        self.last_round, self.spent, self.samplers, self.graphs = 0, Fraction(0), Fraction(0), Fraction(0)
+        self.open, self.sessions, self.counted, self.ended = {}, set(), [], {"release": 0, "abort": 0}
+
+    def held(self, what):
+        return sum((getattr(entry, what) for entry in self.open.values()), Fraction(0))
+
+    def delta_left(self):
+        return self.genesis.delta_reserved - self.graphs - self.samplers - self.held("samplers")
+
+    def cohort(self, t_min, n):
+        N, A, T = self.genesis.enrolled, self.genesis.corrupt, (n + self.genesis.corrupt) // 2 + 1
+        floors = A + 3, T, n - n // 3, 10 if N >= 10 else 0, max(A + 2, T) if n <= 128 else 0
+        need(1 <= A <= N <= 10000 and N >= 4 <= n and max(floors) <= t_min <= min(n, N),
+             f"N, A and T_min do not protect {n} agents")
+        return T
+
+    def slots(self, roster, agents, floor):
+        slots = [roster.slots.get(agent, -1) for agent in agents]
+        need(rises([-1] + slots), "survivors, cohort or voters are not agents of the roster, each once, in order")
+        need(len(slots) >= floor, f"{len(slots)} survivors or voters, or a cohort of so many, are too few")
+        return slots
+
+    def take_genesis(self, entry):
+        need(self.genesis is None, "a ledger has one genesis entry")
+        need(0 < entry.delta < 1 and entry.delta_reserved < entry.delta, "delta promises nothing")
+        need((entry.unit, entry.identity_method) != ("person", "per-agent"), "persons are not told apart")
+        self.genesis = entry
+        self.cohort(entry.survivors_min, entry.survivors_min)
+
+    def take_roster(self, entry):
+        n, members = len(entry.agents), entry.memberships
+        need(entry.epoch > (self.roster.epoch if self.roster else 0), "epochs only ascend, from 1")
+        need(n <= self.genesis.enrolled and rises(entry.agents), "agents are too many or do not ascend")
+        self.graphs = Fraction(entry.epoch, 2**40) if n > 128 else self.graphs
+        need(n <= 128 or entry.epoch <= 1024 and self.delta_left() >= 0, "no delta is left for the graph")
+        entry.votes_min, entry.slots = self.cohort(self.genesis.survivors_min, n), {}
+        need(len(members) == n == len({member.identity for member in members}), "an identity is missing or twice")
+        for agent, member in zip(entry.agents, members):
+            payload = number(len(agent)) + agent.encode() + member.identity + member.tls_key + member.administrator
+            payload += number(member.not_before_s) + number(member.not_after_s) + number(member.enrolled)
+            need(signed(self.genesis.authority, b"membership", payload, member.signature),
+                 f"the membership of {agent} is not signed by the authority")
+            entry.slots[agent] = len(entry.slots)
+        self.roster = entry
+
+    def take_reserve(self, entry):
+        genesis, roster = self.genesis, self.roster
+        need(entry.round > self.last_round, "rounds only ascend, from 1")
+        need(roster and roster.epoch == entry.epoch, "the epoch is not that of the latest roster")
+        need(1 <= entry.coordinates <= 2**24 and entry.scale_bits <= 40 and entry.delta >= 1
+             and 2 <= entry.modulus_bits <= 62, "a number is out of its range")
+        need(entry.corrupt == genesis.corrupt and entry.survivors_min >= genesis.survivors_min
+             and entry.clip_share_rule == genesis.identity_method, "a field differs from genesis")
+        self.cohort(entry.survivors_min, len(roster.agents))
+        noise = entry.sigma_squared, entry.share_variance, entry.sampler_distance
+        entry.roster, entry.samplers, self.last_round = roster, Fraction(0), entry.round
+        if genesis.cap_rho == "unprotected":
+            need(entry.mechanism == entry.rho == "unprotected" and (*noise, entry.noise_levels) == (None,) * 4,
+                 "a federation without noise has a round with noise")
+        else:
+            need(entry.mechanism == "discrete-gaussian" and None not in noise, "the noise is missing")
+            self.cost(entry, len(roster.agents), *noise)
+        self.open[entry.round] = entry
+
+    def cost(self, entry, n, sigma_squared, share, distance):
+        genesis, h, levels = self.genesis, entry.survivors_min - entry.corrupt, entry.noise_levels
+        need(share == sigma_squared / h, f"share_variance is {share}, but sigma_squared gives {sigma_squared / h}")
+        need(levels is None or 2 <= len(levels) <= 5 and rises(levels[::-1]) and levels[0] == n
+             and levels[-1] == entry.survivors_min, "noise_levels do not fall from the roster to T_min")
+        sums = [0] + [sigma_squared / (level - entry.corrupt) for level in levels or [entry.survivors_min]]
+        need(all(b - a >= 256 for a, b in zip(sums, sums[1:])), "a share of noise is below 16 squared")
+        rho = entry.delta**2 / (2 * sigma_squared) + entry.coordinates * tau(h, share)
+        need(entry.rho == rho, f"rho is {entry.rho}, but the entry's own numbers give {rho}")
+        need(self.spent + self.held("rho") + rho <= genesis.cap_rho, "the round does not fit the cap")
+        a, odds = genesis.cap_rho * Fraction(14427, 10000), 1 / (genesis.delta - genesis.delta_reserved)
+        square = math.ceil(4 * a * (math.ceil(odds) - 1).bit_length())
+        g = math.ceil(a) + math.isqrt(square) + (math.isqrt(square)**2 < square) + 1
+        growth = n * entry.coordinates * distance * (1 + 2**min(g, 256))
+        entry.samplers = min(Fraction(1), growth) if g <= 256 else Fraction(1)
+        need(distance < 1 and self.delta_left() >= entry.samplers, "no delta is left for the samplers")
+
+    def end(self, entry, charge):
+        held, noise = self.open.pop(entry.round), self.genesis.cap_rho != "unprotected"
+        self.ended[entry.kind] += 1
+        self.counted += [held] if charge else []
+        self.spent += charge if noise else 0
+        self.samplers += held.samplers if charge else 0
+        need(entry.spent == (self.spent if noise else "unprotected"),
+             f"spent is {entry.spent}, but the charges give {self.spent}")
+
+    def take_release(self, entry):
+        need(held := self.open.get(entry.round), "the round holds no reservation")
+        self.slots(held.roster, entry.survivors, held.survivors_min)
+        need(len(entry.vectors) == len(entry.survivors), "there is not one vector for each survivor")
+        need(entry.session not in self.sessions, "the session stands in an earlier entry")
+        need(entry.rho == held.rho, "rho differs from the reservation")
+        self.sessions.add(entry.session)
+        self.end(entry, entry.rho)
+
+    def take_abort(self, entry):
+        need(held := self.open.get(entry.round), "the round holds no reservation")
+        nothing = "unprotected" if self.genesis.cap_rho == "unprotected" else 0
+        need(entry.committed or not entry.unmask_started, "unmasked, and never committed")
+        need(entry.rho_charged in (held.rho, nothing), "rho_charged is neither all nor nothing")
+        if entry.certificate:
+            need(entry.committed and not entry.unmask_started and entry.rho_charged == nothing, "no votes can be here")
+            self.votes(held, held.roster, len(held.roster.agents), entry.certificate)
+        else:
+            need(not entry.committed or entry.rho_charged == held.rho, "the charge is given back without votes")
+        self.end(entry, entry.rho_charged)
+
+    def votes(self, held, roster, n, proof):
+        cohort = self.slots(roster, proof.cohort, held.survivors_min)
+        voters = self.slots(roster, proof.voters, roster.votes_min)
+        need(len(voters) == len(proof.signatures), "there is not one signature for each voter")
+        bitmap = n.to_bytes(2, "big") + sum(1 << slot for slot in cohort).to_bytes((n + 7) // 8, "little")
+        numbers = held.epoch.to_bytes(8, "big"), held.round.to_bytes(8, "big")
+        session = digest(b"chorale/1 session", *numbers, roster.graph_seed, proof.spec, bitmap)
+        for slot, signature in zip(voters, proof.signatures):
+            key, payload = roster.memberships[slot].identity, session + number(slot) + b"\x01"
+            need(signed(key, b"survivor vote", payload, signature), f"{roster.agents[slot]} did not vote to abort")
+
+def figures(ledger):
+    genesis, rounds, noise = ledger.genesis, ledger.counted + list(ledger.open.values()), ledger.genesis.cap_rho
+    names = "federation", "coordinator", "enrolled", "corrupt", "survivors_min", "delta", "cap_rho"
+    shown = {name: getattr(genesis, name) for name in names} | ledger.ended | {"open": len(ledger.open)}
+    shown |= dict.fromkeys(("rho_spent", "rho_reserved"), noise)
+    shown |= dict.fromkeys(("epsilon_zcdp", "epsilon_gaussian"), 0.0 if noise != "unprotected" else math.inf)
+    if noise != "unprotected":
+        shown |= {"rho_spent": ledger.spent, "rho_reserved": ledger.held("rho")}
+    if rounds and noise != "unprotected":
+        delta = float(genesis.delta - genesis.delta_reserved) * (1 - 1e-15)
+        zcdp = epsilon_zcdp(float(ledger.spent + ledger.held("rho")) * (1 + 1e-15), delta)
+        shown |= {"epsilon_zcdp": zcdp, "epsilon_gaussian": epsilon_gaussian(rounds, delta)}
+    return {name: value.hex() if type(value) is bytes else f"{value.numerator}/{value.denominator}"
+            if type(value) is Fraction else value for name, value in shown.items()}
+
+def step(ledger, seq, previous, time_s, text):
+    """Verifies one line and takes it over; its hash and time."""
+    need(len(text) < 5 << 20, "the line is longer than any entry")
+    never = lambda found: need(False, f"{found} is no number of a ledger")
+    try:
+        value = json.loads(text.decode(), object_pairs_hook=once, parse_float=never, parse_constant=never)
+        line = read("line", value)
+        kind = line.entry.get("kind") if type(line.entry) is dict else None
+        need(hasattr(ledger, f"take_{kind}"), "there is no such kind of entry")
+        entry = read(kind, line.entry)
+        need(canonical(value) == text, "not in canonical form: somebody rewrote it")
+    except (ValueError, RecursionError) as error:
+        raise Refused(f"no ledger entry: {error}") from None
+    need(line.seq == seq, f"entry {line.seq} stands where entry {seq} belongs")
+    need(line.previous == previous, "it does not follow the entry before it: the chain is broken")
+    hashed = {name: value[name] for name in ("entry", "previous", "seq", "time_s")}
+    found = hashlib.sha256(b"chorale/1 ledger\n" + canonical(hashed)).digest()
+    need(line.hash == found, "the content does not have the hash that it carries")
+    need(ledger.genesis or kind == "genesis", "a ledger begins with genesis")
+    key = (ledger.genesis or entry).coordinator
+    need(signed(key, b"ledger entry", found, line.signature), "not signed by the coordinator in genesis")
+    need(line.time_s >= time_s, "dated before the entry that it follows")
+    getattr(ledger, f"take_{kind}")(entry)
+    return found, line.time_s
+
+def verify(content, head=None, key=None):
+    """The figures of a ledger. Refused carries `entry`, the number of the first entry at fault."""
+    ledger, hashes, time_s, seq, lines = Ledger(), [bytes(32)], 0, 0, content.split(b"\n")
+    try:
+        for seq, text in enumerate(lines[:-1]):
+            found, time_s = step(ledger, seq, hashes[-1], time_s, text)
+            hashes.append(found)
+        last, seq = len(lines) - 2, len(lines) - 1
+        need(not lines[-1], "the line is cut off in the middle")
+        need(last >= 0, "the ledger is empty")
+        seq = 0
+        need(key in (None, ledger.genesis.coordinator), f"genesis names key {ledger.genesis.coordinator.hex()}")
+        seq = last + 1
+        need(not head or head[0] <= last, f"missing: a head names entry {head and head[0]}")
+        seq = head[0] if head else last
+        need(not head or hashes[seq + 1] == head[1], f"a fork: its hash is {hashes[seq + 1].hex()}, not the head's")
+    except Refused as refused:
+        refused.entry = seq
+        raise
+    return figures(ledger) | {"head": f"{last}:{hashes[-1].hex()}", "complete_up_to": seq}
+
+def main():
+    arguments = argparse.ArgumentParser(description="Verifies Chorale ledgers offline.")
+    arguments.add_argument("files", nargs="+", metavar="FILE")
+    arguments.add_argument("--head", metavar="SEQ:HASH", help="a head from an agent or an earlier look")
+    arguments.add_argument("--key", metavar="KEY", help="the coordinator's key as the agents know it")
+    arguments.add_argument("--json", action="store_true", help="one JSON object for each file")
+    options, failed = arguments.parse_args(), False
+    if not re.fullmatch("([0-9]{1,19}:[0-9a-f]{64})?/([0-9a-f]{64})?", f"{options.head or ''}/{options.key or ''}"):
+        arguments.error("a head is written SEQ:HASH, a key and a hash in 64 hexadecimal digits")
+    head = options.head and (int(options.head[:-65]), bytes.fromhex(options.head[-64:]))
+    for path in options.files:
+        with open(path, "rb") as file:
+            content = file.read()
+        try:
+            shown = {"verified": True} | verify(content, head, options.key and bytes.fromhex(options.key))
+        except Refused as reason:
+            shown, failed = {"verified": False, "entry": reason.entry, "reason": str(reason)}, True
+        if options.json:
+            print(json.dumps(shown).replace("Infinity", '"infinity"'))
+        elif not shown["verified"]:
+            print(f"{path}: REFUSED at entry {shown['entry']} (line {shown['entry'] + 1}): {shown['reason']}")
+        else:
+            print("\n".join(f"{name:17} {value}" for name, value in shown.items()))
+            print("" if head else "complete only up to that entry: no head was supplied")
+    return 1 if failed else 0
+
+if __name__ == "__main__":
+    sys.exit(main())
