@@ -166,7 +166,8 @@ impl RedbJournal {
                 book.see(epoch, round, cohort.clone());
             }
         }
-        Ok(Memory::new(epoch, round).with_book(book))
+        let last_head = self.state.last_head(federation).copied();
+        Ok(Memory::new(epoch, round).with_book(book).with_last_head(last_head))
     }
 
     /// Stores what must be on the disk before the round machine's next action is carried out.
@@ -182,6 +183,7 @@ impl RedbJournal {
             Fact::CohortSeen { epoch, round, cohort } => {
                 Record::CohortSeen { federation, epoch, round, cohort }
             }
+            Fact::HeadCosigned { head } => Record::HeadCosigned { federation, head },
         })
     }
 

@@ -422,6 +422,7 @@ impl Driver {
                         excluded.into_iter().map(|(agent, why)| (agent.to_string(), why)).collect();
                     let agents = agents.len() as u32;
                     self.reporter.report(&Event::Epoch { epoch: epoch.0, agents, excluded });
+                    self.offer_head()?;
                 }
                 Action::EpochFailed { reason, blamed, .. } => {
                     self.on_epoch_failed(reason, blamed)?
@@ -456,7 +457,23 @@ impl Driver {
                     let blamed =
                         blamed.into_iter().map(|(agent, why)| (agent.to_string(), why)).collect();
                     self.on_aborted(round, reason, blamed, certificate.as_deref());
+                    self.offer_head()?;
                 }
+                Action::HeadCosigned(head) => {
+                    let (seq, agents) = (head.head.seq, head.votes.len());
+                    self.records.cosigned(head, &self.key, now_s())?;
+                    tracing::info!(seq, agents, "a head of the ledger is cosigned");
+                }
+                Action::HeadWanted { agent, from } => match self.records.offer_after(&from) {
+                    Some(offer) => self.send(&agent, &ToAgent::LedgerHead(offer)),
+                    None => tracing::error!(
+                        %agent,
+                        seq = from.seq,
+                        hash = %from.hash,
+                        "this agent has cosigned a head that the ledger does not hold: was the \
+                         ledger restored from a backup?"
+                    ),
+                },
                 Action::Fault(fault) => tracing::warn!(%fault, "a message was dropped"),
             }
         }
@@ -535,7 +552,15 @@ impl Driver {
         });
         let actions = self.machine.conclude(self.model_digest, head.seq, head.hash);
         self.carry_out(actions)?;
+        self.offer_head()?;
         if self.programme.is_over(&self.position) { self.finish() } else { Ok(()) }
+    }
+
+    /// Asks the epoch's agents to cosign the ledger as it stands. No round waits for it.
+    fn offer_head(&mut self) -> Result<(), RunError> {
+        let Some(offer) = self.records.offer() else { return Ok(()) };
+        let actions = self.machine.offer_head(offer);
+        self.carry_out(actions)
     }
 
     fn finish(&mut self) -> Result<(), RunError> {

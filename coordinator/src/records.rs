@@ -3,12 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use chorale_ledger::{
-    ACCOUNTANT_VERSION, AbortProof, Adjacency, CertifiedRound, Chain, Entry, GenesisEntry, Head,
-    IdentityMethod, Outcome, Privacy, Unit, chain::Released, torn_tail,
+    ACCOUNTANT_VERSION, AbortProof, Adjacency, CertifiedRound, Chain, CosignedEntry, Entry,
+    GenesisEntry, Head, IdentityMethod, Outcome, Privacy, Unit, chain::Released, torn_tail,
 };
 use chorale_plan::delta_reserved;
-use chorale_round::coordinator::KeptCertificate;
-use chorale_wire::{PublicKey, RoundNumber, SecretKey, message::AbortCause};
+use chorale_round::coordinator::{CosignedHead, KeptCertificate};
+use chorale_wire::{
+    PublicKey, RoundNumber, SecretKey,
+    message::{AbortCause, HeadOffer, LedgerHead},
+};
 
 use crate::{config::Config, error::RunError, ledger_file::LedgerFile, programme::Programme};
 
@@ -103,6 +106,30 @@ impl Records {
     ) -> Result<Head, RunError> {
         let entry = self.chain.abort_certified(round, cause, proof).map_err(RunError::Rule)?;
         self.append(entry, key, time_s)
+    }
+
+    /// The COSIGNED of a head under which T agents have put their signatures.
+    pub(crate) fn cosigned(
+        &mut self,
+        head: CosignedHead,
+        key: &SecretKey,
+        time_s: u64,
+    ) -> Result<Head, RunError> {
+        let (voters, signatures) = head.votes.into_iter().unzip();
+        let LedgerHead { seq, hash } = head.head;
+        let entry = CosignedEntry { seq, hash, voters, signatures };
+        self.append(Entry::Cosigned(entry), key, time_s)
+    }
+
+    /// The last entry, to be cosigned by agents that have cosigned what the ledger says they have.
+    pub(crate) fn offer(&self) -> Option<HeadOffer> {
+        self.chain.offer(self.chain.cosigned().map_or(0, |head| head.seq))
+    }
+
+    /// The same for an agent that has cosigned `from` last; `None` where this ledger has no such
+    /// entry, so that one of both is another history.
+    pub(crate) fn offer_after(&self, from: &LedgerHead) -> Option<HeadOffer> {
+        self.chain.offer(from.seq).filter(|offer| offer.from == *from)
     }
 
     /// The latest rounds that the agents voted to abort, for agents that missed it.

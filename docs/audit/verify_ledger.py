@@ -44,6 +44,7 @@ FORMS = {name: dict(field.split(":") for field in fields.split()) for name, fiel
     "output_model:hex rho:rho spent:rho",
     "abort": "kind:abort round:u64 cause:cohort|survivors|votes|shares|stopped committed:bool "
     "unmask_started:bool rho_charged:rho spent:rho certificate:proof?",
+    "cosigned": "kind:cosigned seq:u64 hash:hex voters:id[] signatures:sig[]",
     "proof": "spec:hex cohort:id[] voters:id[] signatures:sig[]",
 }.items()}
 TEXTS = {"id": "[a-z0-9-]{1,64}", "hex": "[0-9a-f]{64}", "sig": "[0-9a-f]{128}", "text": "[^\0]{1,128}",
@@ -93,6 +94,7 @@ class Ledger:
         self.genesis = self.roster = None
         self.last_round, self.spent, self.samplers, self.graphs = 0, Fraction(0), Fraction(0), Fraction(0)
         self.open, self.sessions, self.counted, self.ended = {}, set(), [], {"release": 0, "abort": 0}
+        self.heads, self.cosigned, self.cosigners = [], -1, 0  # each entry's hash, and the roster after it
 
     def held(self, what):
         return sum((getattr(entry, what) for entry in self.open.values()), Fraction(0))
@@ -202,6 +204,17 @@ class Ledger:
             need(not entry.committed or entry.rho_charged == held.rho, "the charge is given back without votes")
         self.end(entry, entry.rho_charged)
 
+    def take_cosigned(self, entry):
+        need(self.cosigned < entry.seq < len(self.heads), "there is no such head, or a later one is cosigned")
+        hash, roster = self.heads[entry.seq]
+        need(hash == entry.hash and roster, "the cosigned hash is another, or there was no roster yet")
+        voters = self.slots(roster, entry.voters, roster.votes_min)
+        need(len(voters) == len(entry.signatures), "there is not one signature for each voter")
+        for slot, signature in zip(voters, entry.signatures):
+            key, payload = roster.memberships[slot].identity, number(entry.seq) + hash
+            need(signed(key, b"ledger head", payload, signature), f"{roster.agents[slot]} did not cosign")
+        self.cosigned, self.cosigners = entry.seq, len(voters)
+
     def votes(self, held, roster, n, proof):
         cohort = self.slots(roster, proof.cohort, held.survivors_min)
         voters = self.slots(roster, proof.voters, roster.votes_min)
@@ -243,14 +256,15 @@ def step(ledger, seq, previous, time_s, text):
         raise Refused(f"no ledger entry: {error}") from None
     need(line.seq == seq, f"entry {line.seq} stands where entry {seq} belongs")
     need(line.previous == previous, "it does not follow the entry before it: the chain is broken")
-    hashed = {name: value[name] for name in ("entry", "previous", "seq", "time_s")}
-    found = hashlib.sha256(b"chorale/1 ledger\n" + canonical(hashed)).digest()
+    numbers = seq.to_bytes(8, "big"), line.time_s.to_bytes(8, "big")
+    found = digest(b"chorale/1 ledger", previous, *numbers, hashlib.sha256(canonical(line.entry)).digest())
     need(line.hash == found, "the content does not have the hash that it carries")
     need(ledger.genesis or kind == "genesis", "a ledger begins with genesis")
     key = (ledger.genesis or entry).coordinator
     need(signed(key, b"ledger entry", found, line.signature), "not signed by the coordinator in genesis")
     need(line.time_s >= time_s, "dated before the entry that it follows")
     getattr(ledger, f"take_{kind}")(entry)
+    ledger.heads.append((found, ledger.roster))
     return found, line.time_s
 
 def verify(content, head=None, key=None):
@@ -272,7 +286,8 @@ def verify(content, head=None, key=None):
     except Refused as refused:
         refused.entry = seq
         raise
-    return figures(ledger) | {"head": f"{last}:{hashes[-1].hex()}", "complete_up_to": seq}
+    return figures(ledger) | {"head": f"{last}:{hashes[-1].hex()}", "complete_up_to": seq,
+                              "cosigned_up_to": ledger.cosigned if ledger.cosigners else None, "cosigners": ledger.cosigners}
 
 def main():
     arguments = argparse.ArgumentParser(description="Verifies Chorale ledgers offline.")

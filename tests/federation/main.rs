@@ -7,7 +7,7 @@
 
 use chorale_coordinator::events::Event;
 use chorale_dp::Rational;
-use chorale_ledger::{Outcome, Report};
+use chorale_ledger::{Head, Outcome, Report};
 use chorale_tests::{Agent, Federation, Kill, Setup, federation::plan, running::WATCHDOG};
 
 /// Rounds of the default programme.
@@ -30,6 +30,7 @@ async fn dies(phase: &'static str, nth: u32) {
     let report = complete_and_charged_once(&federation);
     for agent in 1..6 {
         spent_what_the_ledger_says(&federation, agent, &report);
+        cosigned_what_the_ledger_holds(&federation, agent, &report);
     }
     // The dead agent's disk is whole, and it never spent more than the ledger says.
     let (spent, cap) = federation.journal(0);
@@ -41,6 +42,7 @@ async fn dies(phase: &'static str, nth: u32) {
 fn complete_and_charged_once(federation: &Federation) -> Report {
     let text = federation.ledger_text();
     let report = federation.verified_ledger();
+    federation.audit_by_python();
     assert_eq!((report.released, report.open), (ROUNDS, 0), "{text}");
     assert_eq!(text.matches("genesis").count(), 1, "{text}");
     let numbers: Vec<u64> = report.rounds.iter().map(|round| round.round).collect();
@@ -88,6 +90,18 @@ fn spent_what_the_ledger_says(federation: &Federation, agent: u32, report: &Repo
     }
     assert!(spent <= cap);
     assert_eq!(federation.open_journal(agent).state().open().count(), 0);
+}
+
+/// The head that a survivor's journal holds is one of this very ledger, up to the last release.
+fn cosigned_what_the_ledger_holds(federation: &Federation, agent: u32, report: &Report) {
+    let journal = federation.open_journal(agent);
+    let head = Head::from(*journal.state().last_head(&federation.name()).unwrap());
+    let ledger = federation.ledger_text();
+    chorale_ledger::verify(ledger.as_bytes(), Some(head)).unwrap();
+    let is_release = |line: &str| line.contains(r#""kind":"release""#);
+    let last = (0u64..).zip(ledger.lines()).filter(|(_, line)| is_release(line)).last().unwrap();
+    assert_eq!(head.seq, last.0, "{ledger}");
+    assert_eq!(report.cosigned, Some(head), "{ledger}");
 }
 
 macro_rules! an_agent_dies {

@@ -302,7 +302,10 @@ impl Recorder {
                 Action::Refused { .. } if self.other.is_some() => {}
                 Action::Refused { reason, .. } => panic!("{reason}"),
                 Action::Fault(fault) => panic!("{fault}"),
-                Action::EpochStarted { .. } | Action::CohortFixed { .. } => {}
+                Action::EpochStarted { .. }
+                | Action::CohortFixed { .. }
+                | Action::HeadCosigned(_)
+                | Action::HeadWanted { .. } => {}
             }
         }
     }

@@ -187,6 +187,29 @@ impl Federation {
         fs::read_to_string(self.root().join("state/ledger.jsonl")).unwrap()
     }
 
+    /// Shows the ledger to the auditor's verifier in Python. Where there is no Python it says so,
+    /// and fails if `CHORALE_REQUIRE_PEERS` is set.
+    ///
+    /// # Panics
+    /// When the ledger is refused.
+    #[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
+    pub fn audit_by_python(&self) {
+        let script = crate::checkout().join("docs/audit/verify_ledger.py");
+        let ledger = self.root().join("state/ledger.jsonl");
+        let said = std::process::Command::new("python3").arg("-B").arg(script).arg(ledger).output();
+        match said {
+            Ok(said) => {
+                let text = String::from_utf8_lossy(&said.stdout).into_owned();
+                assert!(said.status.success(), "{text}{}", String::from_utf8_lossy(&said.stderr));
+            }
+            Err(error) => {
+                let required = std::env::var_os("CHORALE_REQUIRE_PEERS").is_some();
+                assert!(!required, "CHORALE_REQUIRE_PEERS is set: {error}");
+                eprintln!("skipped: python3 is not there ({error})");
+            }
+        }
+    }
+
     /// What the ledger says, verified offline from the file alone.
     ///
     /// # Panics

@@ -31,6 +31,9 @@ struct Account {
     last_round: Option<u64>,
     last_epoch: Option<u64>,
     rounds_released: usize,
+    /// The last head of the ledger that this agent cosigned, `SEQ:HASH`: hand it to whoever
+    /// verifies the ledger.
+    last_head: Option<String>,
     /// Rounds that other agents had to state because this journal was an old one; `null` when
     /// there is nothing to acknowledge.
     restored_rounds: Option<Vec<u64>>,
@@ -51,6 +54,9 @@ impl Account {
             last_round: state.last_round(federation).map(|round| round.0),
             last_epoch: state.last_epoch(federation).map(|epoch| epoch.0),
             rounds_released: state.released(federation),
+            last_head: state
+                .last_head(federation)
+                .map(|head| format!("{}:{}", head.seq, head.hash)),
             restored_rounds: restoration.map(rounds),
             restored_by: restoration
                 .iter()
@@ -107,6 +113,7 @@ fn describe(account: &Account) -> String {
         row("last round", number(account.last_round)),
         row("last epoch", number(account.last_epoch)),
         row("vectors that left", account.rounds_released.to_string()),
+        row("last ledger head", account.last_head.clone().unwrap_or_else(|| "none".into())),
     ];
     if let Some(rounds) = &account.restored_rounds {
         rows.push(row("restored rounds", rounds.len().to_string()));

@@ -10,7 +10,7 @@ use chorale_dp::{OverBudget, Rho};
 use chorale_plan::cost_of_units;
 use chorale_wire::{
     AgentId, Digest, Epoch, FederationId, RoundNumber, SessionId, SlotSet, VerifiedAbort,
-    message::StatedRound,
+    message::{LedgerHead, StatedRound},
 };
 use serde::{Deserialize, Serialize};
 
@@ -144,6 +144,13 @@ pub enum Record {
         /// The federation.
         federation: FederationId,
     },
+    /// The agent cosigns a head of the ledger. Recorded *before* the cosignature leaves.
+    HeadCosigned {
+        /// The federation.
+        federation: FederationId,
+        /// The head.
+        head: LedgerHead,
+    },
 }
 
 /// The content of [`Record::Reopened`]. Besides decoding, only [`JournalState::reopening`] makes
@@ -264,6 +271,19 @@ pub enum JournalRefusal {
     RestoredOrder {
         /// The federation.
         federation: FederationId,
+    },
+    /// A second cosignature for one entry of the ledger, or one for an earlier entry.
+    #[error(
+        "federation {federation}: entry {seq} of the ledger is to be cosigned after entry {last}; \
+         this agent cosigns each number once, in ascending order"
+    )]
+    HeadCosigned {
+        /// The federation.
+        federation: FederationId,
+        /// The entry.
+        seq: u64,
+        /// The last entry cosigned.
+        last: u64,
     },
     /// There is nothing to acknowledge.
     #[error("federation {federation}: there is nothing to acknowledge")]
@@ -439,6 +459,12 @@ impl JournalState {
         self.remembered(federation)?.restoration()
     }
 
+    /// The last head of the ledger that was cosigned.
+    #[must_use]
+    pub fn last_head(&self, federation: &FederationId) -> Option<&LedgerHead> {
+        self.remembered(federation)?.last_head()
+    }
+
     fn remembered(&self, federation: &FederationId) -> Option<&Remembered> {
         self.accounts.get(federation).map(|account| &account.remembered)
     }
@@ -480,6 +506,10 @@ impl JournalState {
                 Some(_) => Ok(()),
                 None => Err(JournalRefusal::NothingRestored { federation: federation.clone() }),
             },
+            Record::HeadCosigned { federation, head } => {
+                let memory = self.remembered(federation);
+                memory.map_or(Ok(()), |memory| memory.check_head(federation, head))
+            }
         }
     }
 
@@ -601,6 +631,9 @@ impl JournalState {
             }
             Record::Acknowledged { federation } => {
                 self.accounts.entry(federation.clone()).or_default().remembered.acknowledge();
+            }
+            Record::HeadCosigned { federation, head } => {
+                self.accounts.entry(federation.clone()).or_default().remembered.cosign(head);
             }
         }
     }

@@ -3,7 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use chorale_wire::{AgentId, Epoch, FederationId, SlotSet, message::StatedRound};
+use chorale_wire::{
+    AgentId, Epoch, FederationId, SlotSet,
+    message::{LedgerHead, StatedRound},
+};
 
 use crate::JournalRefusal;
 
@@ -23,6 +26,7 @@ pub(crate) struct Remembered {
     rosters: BTreeMap<Epoch, Vec<AgentId>>,
     cohorts: BTreeMap<(Epoch, StatedRound), SlotSet>,
     restoration: Option<Restoration>,
+    last_head: Option<LedgerHead>,
 }
 
 impl Remembered {
@@ -70,6 +74,31 @@ impl Remembered {
             return Ok(());
         }
         Err(JournalRefusal::UnknownRoster { federation: federation.clone(), epoch })
+    }
+
+    /// The last head of the ledger that was cosigned.
+    pub(crate) fn last_head(&self) -> Option<&LedgerHead> {
+        self.last_head.as_ref()
+    }
+
+    /// One cosignature for each number, and numbers only rise.
+    pub(crate) fn check_head(
+        &self,
+        federation: &FederationId,
+        head: &LedgerHead,
+    ) -> Result<(), JournalRefusal> {
+        match self.last_head.filter(|last| head.seq <= last.seq) {
+            Some(last) => Err(JournalRefusal::HeadCosigned {
+                federation: federation.clone(),
+                seq: head.seq,
+                last: last.seq,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn cosign(&mut self, head: &LedgerHead) {
+        self.last_head = Some(*head);
     }
 
     pub(crate) fn vote(&mut self, epoch: Epoch, agents: &[AgentId]) {

@@ -3,22 +3,17 @@
 use std::{fmt, str::FromStr};
 
 use chorale_wire::{
-    AgentId, Digest, RoundNumber, SecretKey, SessionId, Signature, SignedBytes, message::AbortCause,
+    AgentId, Digest, RoundNumber, SecretKey, SessionId, Signature, SignedBytes,
+    message::{AbortCause, HeadLink, HeadOffer, LEDGER_ENTRY_CONTEXT, LedgerHead, entry_hash},
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{
     canonical::{self, CanonicalError, hex32, hex64, whole},
     entry::{AbortEntry, AbortProof, Entry, GenesisEntry, Privacy, ReleaseEntry},
-    rules::{CertifiedRound, State, Violation},
-    verify::{VerifyError, replay},
+    rules::{CertifiedRound, Links, State, Violation},
+    verify::{Replayed, VerifyError, replay},
 };
-
-/// Context under which the coordinator signs an entry's hash.
-pub(crate) const SIGNATURE_CONTEXT: &str = "ledger entry";
-
-/// What is hashed before an entry's canonical text.
-const HASH_PREFIX: &[u8] = b"chorale/1 ledger\n";
 
 /// Longest line in bytes, its end included: a roster of 10,000 agents with their memberships fits.
 pub const LINE_BYTES_MAX: usize = 5 << 20;
@@ -39,21 +34,16 @@ pub(crate) struct Line {
     pub(crate) time_s: u64,
 }
 
-/// What an entry's hash covers.
-#[derive(Serialize)]
-struct Hashed<'a> {
-    entry: &'a Entry,
-    #[serde(with = "hex32")]
-    previous: Digest,
-    seq: u64,
-    time_s: u64,
-}
-
 impl Line {
     /// The hash that this line must carry.
     pub(crate) fn expected_hash(&self) -> Result<Digest, CanonicalError> {
-        let Self { entry, previous, seq, time_s, .. } = self;
-        hash(&Hashed { entry, previous: *previous, seq: *seq, time_s: *time_s })
+        let HeadLink { entry, time_s } = self.link()?;
+        Ok(entry_hash(&self.previous, self.seq, time_s, &entry))
+    }
+
+    /// What makes that hash out of the one before.
+    pub(crate) fn link(&self) -> Result<HeadLink, CanonicalError> {
+        link(&self.entry, self.time_s)
     }
 
     /// The line's one text, without its end.
@@ -62,10 +52,8 @@ impl Line {
     }
 }
 
-fn hash(hashed: &Hashed<'_>) -> Result<Digest, CanonicalError> {
-    let mut bytes = HASH_PREFIX.to_vec();
-    bytes.extend_from_slice(canonical::encode(hashed)?.as_bytes());
-    Ok(Digest::plain(&bytes))
+fn link(entry: &Entry, time_s: u64) -> Result<HeadLink, CanonicalError> {
+    Ok(HeadLink { entry: Digest::plain(canonical::encode(entry)?.as_bytes()), time_s })
 }
 
 /// The end of a ledger: names all entries up to it. Its text is `seq:hash`.
@@ -82,6 +70,18 @@ pub struct Head {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a ledger head is written 'seq:hash', a number and 64 hexadecimal digits")]
 pub struct HeadError;
+
+impl From<LedgerHead> for Head {
+    fn from(LedgerHead { seq, hash }: LedgerHead) -> Self {
+        Self { seq, hash }
+    }
+}
+
+impl From<Head> for LedgerHead {
+    fn from(Head { seq, hash }: Head) -> Self {
+        Self { seq, hash }
+    }
+}
 
 impl fmt::Display for Head {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -143,7 +143,10 @@ pub enum LedgerError {
 pub struct Chain {
     state: State,
     head: Head,
+    /// The coordinator's signature over the head's hash.
+    signature: Signature,
     time_s: u64,
+    links: Links,
 }
 
 /// What a caller knows of a released round; costs are the chain's to fill in.
@@ -176,8 +179,12 @@ impl Chain {
         let entry = Entry::Genesis(Box::new(entry));
         let state = State::begin(&entry).map_err(|source| LedgerError::Rule { seq: 0, source })?;
         let previous = Digest::from_bytes([0; 32]);
-        let (head, text) = write(&state, entry, previous, 0, time_s, key)?;
-        Ok((Self { state, head, time_s }, text))
+        let Written { head, signature, link, text } =
+            write(&state, entry, previous, 0, time_s, key)?;
+        let links = Links::default();
+        let mut chain = Self { state, head, signature, time_s, links };
+        chain.passed(head, signature, link);
+        Ok((chain, text))
     }
 
     /// Continues the ledger in `file`, which is verified whole. An unfinished last line, left by
@@ -186,8 +193,14 @@ impl Chain {
     /// # Errors
     /// [`VerifyError`].
     pub fn resume(file: &[u8]) -> Result<Self, VerifyError> {
-        let replayed = replay(file, |_, _| {})?;
-        Ok(Self { state: replayed.state, head: replayed.head, time_s: replayed.time_s })
+        let Replayed { state, head, signature, time_s, links } = replay(file, |_, _| {})?;
+        Ok(Self { state, head, signature, time_s, links })
+    }
+
+    fn passed(&mut self, head: Head, signature: Signature, link: HeadLink) {
+        self.state.passed(head);
+        self.links.push(link);
+        (self.head, self.signature, self.time_s) = (head, signature, link.time_s);
     }
 
     /// Checks, chains and signs `entry`; returns its line, end of line included. The entry
@@ -205,9 +218,10 @@ impl Chain {
         let time_s = time_s.max(self.time_s);
         self.state.check(&entry).map_err(|source| LedgerError::Rule { seq, source })?;
         let copy = entry.clone();
-        let (head, text) = write(&self.state, entry, self.head.hash, seq, time_s, key)?;
+        let Written { head, signature, link, text } =
+            write(&self.state, entry, self.head.hash, seq, time_s, key)?;
         self.state.commit(&copy);
-        (self.head, self.time_s) = (head, time_s);
+        self.passed(head, signature, link);
         Ok(text)
     }
 
@@ -294,6 +308,24 @@ impl Chain {
         self.head
     }
 
+    /// The last head that agents have cosigned, as the ledger holds it.
+    #[must_use]
+    pub fn cosigned(&self) -> Option<Head> {
+        self.state.cosigned()
+    }
+
+    /// The last entry, to be cosigned by agents whose last cosignature is under the head of entry
+    /// `from` or a later one; `None` where there is no such entry.
+    #[must_use]
+    pub fn offer(&self, from: u64) -> Option<HeadOffer> {
+        Some(HeadOffer {
+            head: self.head.into(),
+            signature: self.signature,
+            from: self.links.head(from)?,
+            links: self.links.after(from)?.to_vec(),
+        })
+    }
+
     /// What is charged for good.
     #[must_use]
     pub fn spent(&self) -> Privacy {
@@ -326,6 +358,14 @@ pub fn torn_tail(file: &[u8]) -> &[u8] {
     &file[complete..]
 }
 
+/// A line, and what the next one needs of it.
+struct Written {
+    head: Head,
+    signature: Signature,
+    link: HeadLink,
+    text: String,
+}
+
 fn write(
     state: &State,
     entry: Entry,
@@ -333,13 +373,14 @@ fn write(
     seq: u64,
     time_s: u64,
     key: &SecretKey,
-) -> Result<(Head, String), LedgerError> {
+) -> Result<Written, LedgerError> {
     if key.public() != state.genesis().coordinator {
         return Err(LedgerError::WrongKey { seq });
     }
     let encode = |source| LedgerError::Encode { seq, source };
-    let hash = hash(&Hashed { entry: &entry, previous, seq, time_s }).map_err(encode)?;
-    let signed = SignedBytes::sign(SIGNATURE_CONTEXT, hash.as_bytes().to_vec(), key);
+    let link = link(&entry, time_s).map_err(encode)?;
+    let hash = entry_hash(&previous, seq, time_s, &link.entry);
+    let signed = SignedBytes::sign(LEDGER_ENTRY_CONTEXT, hash.as_bytes().to_vec(), key);
     let signature = Signature::from_bytes(*signed.signature());
     let line = Line { entry, hash, previous, seq, signature, time_s };
     let mut text = line.text().map_err(encode)?;
@@ -347,5 +388,5 @@ fn write(
     if text.len() > LINE_BYTES_MAX {
         return Err(LedgerError::TooLong { seq, bytes: text.len() });
     }
-    Ok((Head { seq, hash }, text))
+    Ok(Written { head: Head { seq, hash }, signature, link, text })
 }

@@ -29,6 +29,8 @@ pub enum Entry {
     Release(Box<ReleaseEntry>),
     /// The round ended without a total.
     Abort(AbortEntry),
+    /// The agents have cosigned an earlier head.
+    Cosigned(CosignedEntry),
 }
 
 /// What a federation promises, for its lifetime.
@@ -280,6 +282,23 @@ pub struct AbortProof {
     /// Who voted to abort, strictly ascending.
     pub voters: Vec<AgentId>,
     /// Each voter's signature, in the same order.
+    #[serde(with = "hex64_list")]
+    pub signatures: Vec<Signature>,
+}
+
+/// T agents of the roster in force have cosigned the ledger up to an earlier entry: they saw no other
+/// history up to there, and will sign none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CosignedEntry {
+    /// The entry up to which they have.
+    #[serde(deserialize_with = "whole")]
+    pub seq: u64,
+    /// Its hash.
+    #[serde(with = "hex32")]
+    pub hash: Digest,
+    /// Who cosigned, strictly ascending.
+    pub voters: Vec<AgentId>,
+    /// Each one's signature over a [`chorale_wire::message::LedgerHead`], in the same order.
     #[serde(with = "hex64_list")]
     pub signatures: Vec<Signature>,
 }

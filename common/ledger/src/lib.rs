@@ -18,9 +18,9 @@ mod verify;
 
 pub use chain::{Chain, Head, HeadError, LedgerError, Released, torn_tail};
 pub use entry::{
-    ACCOUNTANT_VERSION, AbortEntry, AbortProof, Adjacency, Entry, GenesisEntry, IdentityMethod,
-    MechanismName, MembershipLine, Privacy, ReleaseEntry, ReserveEntry, RosterEntry, RoundingRule,
-    Unit,
+    ACCOUNTANT_VERSION, AbortEntry, AbortProof, Adjacency, CosignedEntry, Entry, GenesisEntry,
+    IdentityMethod, MechanismName, MembershipLine, Privacy, ReleaseEntry, ReserveEntry,
+    RosterEntry, RoundingRule, Unit,
 };
 pub use report::{Completeness, Epsilon, Outcome, Report, RoundLine};
 pub use rules::{CertifiedRound, Violation};

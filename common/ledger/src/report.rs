@@ -66,6 +66,10 @@ pub struct Report {
     pub epsilon: Epsilon,
     /// The last entry.
     pub head: Head,
+    /// The last head that T agents of the roster in force have cosigned.
+    pub cosigned: Option<Head>,
+    /// How many agents have cosigned it.
+    pub cosigners: u32,
     /// How much of the history the file can be said to hold.
     pub completeness: Completeness,
 }
@@ -177,6 +181,7 @@ pub enum Completeness {
 pub(crate) struct Recorder {
     entries: u64,
     rosters: Vec<usize>,
+    cosigners: usize,
     /// The last epoch on a sparse graph.
     sparse_epoch: Option<Epoch>,
     rounds: Vec<(RoundLine, ReserveEntry, usize)>,
@@ -209,6 +214,7 @@ impl Recorder {
                 let agents = self.rosters.last().copied().unwrap_or(0);
                 self.rounds.push((round, (**reserve).clone(), agents));
             }
+            Entry::Cosigned(cosigned) => self.cosigners = cosigned.voters.len(),
             Entry::Release(release) => {
                 let survivors = release.survivors.len() as u32;
                 self.end(release.round.0, Outcome::Released { survivors });
@@ -254,6 +260,8 @@ impl Recorder {
             reserved: state.reserved(),
             epsilon: self.epsilon(state),
             head,
+            cosigned: state.cosigned(),
+            cosigners: self.cosigners as u32,
             completeness: match expected {
                 None => Completeness::UpTo { seq: head.seq },
                 Some(known) => Completeness::Head { seq: known.seq, last: head.seq },
@@ -340,6 +348,12 @@ impl fmt::Display for Report {
             writeln!(f)?;
         }
         writeln!(f, "head           {}", self.head)?;
+        match &self.cosigned {
+            Some(head) => writeln!(f, "cosigned       by {} agents up to {head}", self.cosigners)?,
+            None => {
+                writeln!(f, "cosigned       no: the coordinator alone vouches for this history")?
+            }
+        }
         match self.completeness {
             Completeness::UpTo { seq } => writeln!(
                 f,

@@ -17,9 +17,17 @@ use chorale_wire::{
     message::AbortCertificate,
 };
 
-use crate::entry::{
-    ACCOUNTANT_VERSION, AbortEntry, AbortProof, Entry, GenesisEntry, IdentityMethod, MechanismName,
-    Privacy, ReleaseEntry, ReserveEntry, RosterEntry, Unit,
+mod cosigned;
+
+pub(crate) use cosigned::Links;
+
+use self::cosigned::Heads;
+use crate::{
+    chain::Head,
+    entry::{
+        ACCOUNTANT_VERSION, AbortEntry, AbortProof, Entry, GenesisEntry, IdentityMethod,
+        MechanismName, Privacy, ReleaseEntry, ReserveEntry, RosterEntry, Unit,
+    },
 };
 
 /// Longest free text in bytes: names, software, purpose.
@@ -210,6 +218,38 @@ pub enum Violation {
         /// The claimed voter.
         voter: AgentId,
     },
+    /// A cosigned head that is none, or an old one.
+    #[error("entry {seq} is none after the last cosigned head, or has another hash")]
+    HeadUnknown {
+        /// The entry that is said to be cosigned.
+        seq: u64,
+    },
+    /// Cosigners that are not agents of the roster in force, out of order or twice.
+    #[error(
+        "the cosigners of entry {seq} must be agents of the roster in force, ascending, each once"
+    )]
+    Cosigners {
+        /// The entry.
+        seq: u64,
+    },
+    /// Too few cosignatures.
+    #[error("entry {seq} is cosigned by {given} agents and {needed} are needed")]
+    TooFewCosigners {
+        /// The entry.
+        seq: u64,
+        /// Cosignatures.
+        given: usize,
+        /// T.
+        needed: usize,
+    },
+    /// A cosignature that the agent did not give.
+    #[error("{voter} did not cosign entry {seq}")]
+    Cosignature {
+        /// The entry.
+        seq: u64,
+        /// The claimed cosigner.
+        voter: AgentId,
+    },
 }
 
 /// Where a ledger stands after some entries.
@@ -227,6 +267,7 @@ pub(crate) struct State {
     samplers_spent: Rational,
     /// δ that the sparse graphs cost.
     graphs_spent: Rational,
+    heads: Heads,
 }
 
 /// A roster, and whose votes count in it.
@@ -298,7 +339,18 @@ impl State {
             spent: Rho::zero(),
             samplers_spent: Rational::zero(),
             graphs_spent: Rational::zero(),
+            heads: Heads::default(),
         })
+    }
+
+    /// The last entry that was taken over is this one.
+    pub(crate) fn passed(&mut self, head: Head) {
+        self.heads.passed(head, self.roster.clone());
+    }
+
+    /// The last cosigned head.
+    pub(crate) fn cosigned(&self) -> Option<Head> {
+        self.heads.last()
     }
 
     pub(crate) fn genesis(&self) -> &GenesisEntry {
@@ -355,6 +407,7 @@ impl State {
             Entry::Reserve(reserve) => self.check_reserve(reserve),
             Entry::Release(release) => self.check_release(release),
             Entry::Abort(abort) => self.check_abort(abort),
+            Entry::Cosigned(cosigned) => self.heads.check(cosigned),
         }
     }
 
@@ -389,6 +442,7 @@ impl State {
                 }
                 self.charge(abort.round, &abort.rho_charged);
             }
+            Entry::Cosigned(cosigned) => self.heads.commit(cosigned),
         }
     }
 

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod aborts;
+mod heads;
 mod peer;
 
 use chorale_dp::{
@@ -664,6 +665,7 @@ fn the_documented_example_verifies() {
     ledger.reserve(reserve(2, 1)).unwrap();
     let abort = ledger.chain.abort_certified(RoundNumber(2), AbortCause::Survivors, proof(2, 8));
     ledger.append(abort.unwrap()).unwrap();
+    ledger.append(Entry::Cosigned(heads::cosigned(ledger.chain.head(), 8))).unwrap();
     let head = format!("head {}.", ledger.chain.head());
     if std::env::var_os("CHORALE_WRITE_EXAMPLE").is_some() {
         let before = &document[..start];

@@ -1,12 +1,12 @@
 //! Reading a ledger without trusting whoever wrote it.
 
-use chorale_wire::{Digest, PublicKey, SignatureError};
+use chorale_wire::{Digest, PublicKey, Signature, SignatureError, message::LEDGER_ENTRY_CONTEXT};
 
 use crate::{
     canonical::CanonicalError,
-    chain::{Head, LINE_BYTES_MAX, Line, SIGNATURE_CONTEXT},
+    chain::{Head, LINE_BYTES_MAX, Line},
     report::{Recorder, Report},
-    rules::{State, Violation},
+    rules::{Links, State, Violation},
 };
 
 /// What a verifier knows from elsewhere. Each part that is given is held against the file.
@@ -218,7 +218,10 @@ pub fn verify_with(file: &[u8], expect: &Expect) -> Result<Report, VerifyError> 
 pub(crate) struct Replayed {
     pub(crate) state: State,
     pub(crate) head: Head,
+    /// The coordinator's signature over the head's hash.
+    pub(crate) signature: Signature,
     pub(crate) time_s: u64,
+    pub(crate) links: Links,
 }
 
 /// Verifies every line in turn and shows each to `watch` with its line number.
@@ -263,21 +266,21 @@ fn follow(at: Option<Replayed>, line: &Line, number: usize) -> Result<Replayed, 
     if line.previous != previous {
         return Err(VerifyError::Link { line: number, seq });
     }
-    let hash =
-        line.expected_hash().map_err(|source| VerifyError::Foreign { line: number, source })?;
+    let foreign = |source| VerifyError::Foreign { line: number, source };
+    let hash = line.expected_hash().map_err(foreign)?;
     if line.hash != hash {
         return Err(VerifyError::Hash { line: number, seq });
     }
     let rule = |source| VerifyError::Rule { line: number, seq, source };
     let signed = |key: &PublicKey| {
-        key.verify_bytes(SIGNATURE_CONTEXT, hash.as_bytes(), line.signature.as_bytes())
+        key.verify_bytes(LEDGER_ENTRY_CONTEXT, hash.as_bytes(), line.signature.as_bytes())
             .map_err(|source| VerifyError::Signature { line: number, seq, source })
     };
-    let state = match at {
+    let (mut state, mut links) = match at {
         None => {
             let state = State::begin(&line.entry).map_err(rule)?;
             signed(&state.genesis().coordinator)?;
-            state
+            (state, Links::default())
         }
         Some(at) => {
             let mut state = at.state;
@@ -287,8 +290,11 @@ fn follow(at: Option<Replayed>, line: &Line, number: usize) -> Result<Replayed, 
             }
             state.check(&line.entry).map_err(rule)?;
             state.commit(&line.entry);
-            state
+            (state, at.links)
         }
     };
-    Ok(Replayed { state, head: Head { seq, hash }, time_s: line.time_s })
+    let head = Head { seq, hash };
+    state.passed(head);
+    links.push(line.link().map_err(foreign)?);
+    Ok(Replayed { state, head, signature: line.signature, time_s: line.time_s, links })
 }

@@ -21,6 +21,7 @@ mod deal;
 mod desk;
 mod fault;
 mod gather;
+mod head;
 mod in_round;
 mod machine;
 mod peers;
@@ -39,5 +40,6 @@ pub use contribution::{ContributionError, ReceivedContribution, Receiving};
 pub use fault::{
     EnvelopesError, Fault, FaultKind, OpenEpochError, OpenRoundError, RevealError, SurplusError,
 };
+pub use head::CosignedHead;
 pub use machine::Machine;
 pub use proven::Letters;

@@ -5,6 +5,7 @@
 mod control;
 mod enrol;
 mod epoch;
+mod head;
 mod round;
 
 pub use control::{Hello, Reason, ToAgent, ToCoordinator, Waiting};
@@ -13,6 +14,7 @@ pub use epoch::{
     Advert, Complaint, EpochOpen, Roster, RosterCertificate, RosterOpening, RosterVote,
     RoundPublicKeys, ShareEnvelope, StatedRound, Statement,
 };
+pub use head::{HeadLink, HeadOffer, LEDGER_ENTRY_CONTEXT, LedgerHead, entry_hash};
 pub use round::{
     Abort, AbortCause, AbortCertificate, Ballot, Commit, MaskedHeader, NoiseLink, ProvenSurvivors,
     Ready, Refusal, RefusalCode, Reveal, RevealedShare, RoundResult, ShareKind,

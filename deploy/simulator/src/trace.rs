@@ -82,6 +82,7 @@ pub(crate) fn to_agent(message: &ToAgent) -> String {
         }
         ToAgent::EpochVoid { epoch, reason } => format!("epoch {epoch} is void: {reason}"),
         ToAgent::Finished { round, .. } => format!("finished after round {round}"),
+        ToAgent::LedgerHead(offer) => format!("head {} of the ledger", offer.head.seq),
     }
 }
 
@@ -118,6 +119,11 @@ pub(crate) fn to_coordinator(message: &ToCoordinator) -> String {
             }
             Err(_) => "REVEAL, unreadable".to_string(),
         },
+        ToCoordinator::HeadVote(vote) => match vote.peek() {
+            Ok(head) => format!("cosignature under head {} of the ledger", head.seq),
+            Err(_) => "cosignature, unreadable".to_string(),
+        },
+        ToCoordinator::HeadFrom(head) => format!("asks for the ledger after head {}", head.seq),
     }
 }
 
@@ -146,6 +152,14 @@ pub(crate) fn coordinator_action(action: &coordinator::Action) -> Option<String>
         coordinator::Action::RoundAborted { round, cause, reason, blamed, certificate, .. } => {
             let how = if certificate.is_some() { "CERTIFIED AS ABORTED" } else { "ABORTED" };
             Some(format!("ROUND {round} {how} ({cause:?}): {reason}{}", blame(blamed)))
+        }
+        coordinator::Action::HeadCosigned(cosigned) => Some(format!(
+            "head {} of the ledger is cosigned by {}",
+            cosigned.head.seq,
+            cosigned.votes.len()
+        )),
+        coordinator::Action::HeadWanted { agent, from } => {
+            Some(format!("{agent} wants the ledger after head {}", from.seq))
         }
         coordinator::Action::Fault(fault) => Some(format!("drops a message: {}", story(fault))),
         coordinator::Action::Send(..)

@@ -7,8 +7,8 @@ use chorale_wire::{
     limits::{CONTROL_BYTES_MAX, ENROLMENT_BYTES_MAX},
     message::{
         Abort, Advert, Commit, Complaint, EnrolmentAnswer, EnrolmentBundle, EnrolmentRequest,
-        EpochOpen, MaskedHeader, Ready, Refusal, Reveal, RosterVote, RoundResult, ShareEnvelope,
-        SurvivorVote, Survivors,
+        EpochOpen, LedgerHead, MaskedHeader, Ready, Refusal, Reveal, RosterVote, RoundResult,
+        ShareEnvelope, SurvivorVote, Survivors,
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -52,7 +52,7 @@ pub fn signed_message(data: &[u8]) -> Verdict {
 
 /// The readers of [`signed_message`], in the order of its first byte.
 #[must_use]
-pub fn signed_kinds() -> [fn(&[u8]) -> Verdict; 17] {
+pub fn signed_kinds() -> [fn(&[u8]) -> Verdict; 18] {
     [
         signed::<EpochOpen>,
         signed::<Advert>,
@@ -71,6 +71,7 @@ pub fn signed_kinds() -> [fn(&[u8]) -> Verdict; 17] {
         signed::<EnrolmentRequest>,
         signed::<Membership>,
         signed::<chorale_plan::RoundSpec>,
+        signed::<LedgerHead>,
     ]
 }
 

@@ -3,7 +3,7 @@
 use chorale_dp::Rational;
 use chorale_wire::{
     Electorate, Epoch, SecretKey, Signed, Slot, SlotSet, VoterSignature,
-    message::{AbortCertificate, SurvivorVote, Vote},
+    message::{AbortCertificate, LedgerHead, SurvivorVote, Vote},
 };
 use proptest::prelude::*;
 
@@ -267,6 +267,26 @@ fn seen(epoch: u64, agents: usize) -> Record {
         round: stated(5, rho(1, 1)),
         cohort: SlotSet::from_slots(agents, [Slot(0)]),
     }
+}
+
+#[test]
+fn heads_are_cosigned_once_and_in_ascending_order() {
+    let head = |seq: u64, text: &[u8]| Record::HeadCosigned {
+        federation: federation(),
+        head: LedgerHead { seq, hash: Digest::plain(text) },
+    };
+    let mut state = JournalState::new(rho(1, 1));
+    assert_eq!(state.last_head(&federation()), None);
+    state.apply(&head(3, b"one")).unwrap();
+    for again in [head(3, b"other"), head(3, b"one"), head(2, b"earlier")] {
+        let refused = state.apply(&again);
+        assert!(matches!(refused, Err(JournalRefusal::HeadCosigned { last: 3, .. })), "{again:?}");
+    }
+    state.apply(&head(7, b"later")).unwrap();
+    assert_eq!(state.last_head(&federation()).unwrap().seq, 7);
+    // Another federation has another ledger.
+    let other = FederationId::new("other").unwrap();
+    assert_eq!(state.last_head(&other), None);
 }
 
 #[test]

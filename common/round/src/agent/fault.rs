@@ -8,6 +8,7 @@ use super::{
     advertise::AdvertiseError,
     commit::CommitError,
     deal::SharesError,
+    head::HeadError,
     keys::OpenError,
     masked::MaskedError,
     open::ReadyError,
@@ -93,6 +94,9 @@ pub enum Fault {
     /// The abort certificate was refused.
     #[error("the abort certificate was refused")]
     AbortCertificate(#[from] VotesError),
+    /// The head of the ledger was not cosigned.
+    #[error("the head of the ledger was not cosigned")]
+    Head(#[from] HeadError),
     /// What this round asks cannot be written down.
     #[error("what the round asks could not be written down")]
     Remember(#[from] PlanError),
@@ -114,6 +118,7 @@ impl Fault {
             | Self::Shares(SharesError::Encode(_))
             | Self::Survivors(SurvivorsError::Encode(_))
             | Self::Abort(AbortError::Encode(_))
+            | Self::Head(HeadError::Encode(_))
             | Self::Reveal(RevealError::Encode(_)) => Blame::Own,
             _ => Blame::Coordinator,
         }

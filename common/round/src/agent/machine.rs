@@ -20,6 +20,7 @@ use super::{
     advertise::Advertising,
     deal::DealtOutcome,
     fault::Fault,
+    head,
     identity::{Identity, Kept},
     memory::{Behind, Fact, Memory},
     open::ReadyError,
@@ -242,6 +243,9 @@ impl Machine {
             ToAgent::Finished { round, model } => actions.push(Action::Finished { round, model }),
             ToAgent::AbortCertificate { certificate, electorate } => {
                 self.on_abort_certificate(&certificate, electorate.as_ref(), actions)?;
+            }
+            ToAgent::LedgerHead(offer) => {
+                head::on_offer(&self.identity, &mut self.memory, &offer, actions)?;
             }
         }
         Ok(())

@@ -2,7 +2,7 @@
 
 use chorale_wire::{
     AgentId, Epoch, RoundNumber, Slot, SlotSet,
-    message::{RosterCertificate, StatedRound},
+    message::{LedgerHead, RosterCertificate, StatedRound},
 };
 
 use crate::{
@@ -30,6 +30,12 @@ pub enum Fact {
         round: StatedRound,
         /// Who is in it, by slot of the epoch's roster.
         cohort: SlotSet,
+    },
+    /// The cosignature under this head of the ledger follows; none under another hash for the same
+    /// number, nor under an earlier or other history, ever.
+    HeadCosigned {
+        /// The head.
+        head: LedgerHead,
     },
 }
 
@@ -68,6 +74,7 @@ pub struct Memory {
     pub(super) last_epoch: Option<Epoch>,
     pub(super) last_round: Option<RoundNumber>,
     survivors_floor: u32,
+    last_head: Option<LedgerHead>,
     book: WitnessBook,
     /// Whether other agents' votes have confirmed, since the start of the process, that nothing
     /// is missing. Until then the journal may be an old one.
@@ -96,6 +103,19 @@ impl Memory {
         Self { survivors_floor, ..self }
     }
 
+    /// With the last head of the ledger that the agent cosigned, as far as its durable journal
+    /// knows.
+    #[must_use]
+    pub fn with_last_head(self, last_head: Option<LedgerHead>) -> Self {
+        Self { last_head, ..self }
+    }
+
+    /// The last head of the ledger that this agent cosigned.
+    #[must_use]
+    pub fn last_head(&self) -> Option<&LedgerHead> {
+        self.last_head.as_ref()
+    }
+
     /// The same after a restart of the process: it may have been restarted on an old backup, which
     /// only other agents' votes can deny.
     #[must_use]
@@ -119,6 +139,7 @@ impl Memory {
             Fact::CohortSeen { epoch, round, cohort } => {
                 self.book.see(*epoch, *round, cohort.clone());
             }
+            Fact::HeadCosigned { head } => self.last_head = Some(*head),
         }
     }
 

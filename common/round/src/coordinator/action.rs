@@ -4,10 +4,10 @@ use chorale_dp::Rational;
 use chorale_wire::{
     AgentId, Digest, Epoch, Membership, RoundNumber, SessionId, Signature, Signed, SlotSet,
     ToAgent,
-    message::{AbortCause, Reason, RefusalCode, SurvivorCertificate},
+    message::{AbortCause, LedgerHead, Reason, RefusalCode, SurvivorCertificate},
 };
 
-use super::{fault::Fault, proven::Letters};
+use super::{fault::Fault, head::CosignedHead, proven::Letters};
 
 /// What the driver must do, in this order.
 #[derive(Debug)]
@@ -86,6 +86,19 @@ pub enum Action {
         /// Proof that the session will never be unmasked, which gives the charge back. Record it
         /// durably before carrying out the actions that follow: they send it to the agents.
         certificate: Option<Box<CertifiedAbort>>,
+    },
+    /// T agents of the roster in force have cosigned the head of the ledger that
+    /// [`Machine::offer_head`] showed them. Write it into the ledger.
+    ///
+    /// [`Machine::offer_head`]: super::Machine::offer_head
+    HeadCosigned(CosignedHead),
+    /// An agent has cosigned nothing since this head: send it an offer of its own that begins
+    /// there. Where the ledger has another hash under that number, the agent was shown a fork.
+    HeadWanted {
+        /// The agent.
+        agent: AgentId,
+        /// The last head that it cosigned.
+        from: LedgerHead,
     },
     /// A message was dropped.
     Fault(Fault),

@@ -6,7 +6,7 @@ use chorale_plan::RoundSpec;
 use chorale_wire::{
     AgentId, Digest, Hashed, RoundNumber, Signed, ToAgent, ToCoordinator,
     limits::ROUNDS_PER_EPOCH_MAX,
-    message::{AbortCause, Hello, MaskedHeader, Reason, Roster, Vote},
+    message::{AbortCause, HeadOffer, Hello, MaskedHeader, Reason, Roster, Vote},
 };
 
 use super::{
@@ -17,6 +17,7 @@ use super::{
     desk::Desk,
     fault::{FaultKind, OpenEpochError, OpenRoundError},
     gather::Gathering,
+    head::Cosigning,
     peers::Peers,
     setup::Setup,
     stage::Stage,
@@ -31,6 +32,8 @@ use crate::{
 pub struct Machine {
     desk: Desk,
     stage: Stage,
+    /// The head of the ledger that agents are cosigning.
+    head: Option<Cosigning>,
 }
 
 impl Machine {
@@ -48,6 +51,7 @@ impl Machine {
                 config,
             },
             stage: Stage::Idle,
+            head: None,
         }
     }
 
@@ -218,6 +222,16 @@ impl Machine {
         self.desk.take_actions()
     }
 
+    /// Asks the agents of the epoch at hand to cosign a head of the ledger, which must be that of a
+    /// time when its roster was the latest one. It takes the place of an earlier head. Without an
+    /// epoch nothing happens.
+    pub fn offer_head(&mut self, offer: HeadOffer) -> Vec<Action> {
+        if let Some(epoch) = self.stage.epoch_state() {
+            self.head = Some(Cosigning::open(offer, epoch.roster.clone(), &mut self.desk));
+        }
+        self.desk.take_actions()
+    }
+
     /// Stops the round in progress, also a completed one that was not concluded. Without a round
     /// nothing happens. Where masked vectors may have left and no survivor certificate has, the
     /// agents vote on it first: the round has ended when [`Action::RoundAborted`] comes.
@@ -334,6 +348,15 @@ impl Machine {
         if !self.desk.peers.reachable(agent) {
             return Err(FaultKind::BeforeHello { message: kind });
         }
+        let message = match (message, &mut self.head) {
+            (ToCoordinator::HeadVote(vote), Some(head)) => {
+                return head.on_vote(agent, &vote, &mut self.desk);
+            }
+            (ToCoordinator::HeadFrom(from), Some(head)) => {
+                return head.on_behind(agent, from, &mut self.desk);
+            }
+            (other, _) => other,
+        };
         // A deadline that has passed is honoured even if nobody ticked.
         self.step(now_ms);
         let slot = self.stage.slot_of(agent);
@@ -395,6 +418,9 @@ impl Machine {
         self.desk.send_certified(agent);
         let keys = self.stage.epoch_number().is_some() && hello.epoch == self.stage.epoch_number();
         self.stage.resume(agent, keys, &mut self.desk);
+        if let Some(head) = &mut self.head {
+            head.resume(agent, &mut self.desk);
+        }
         Ok(())
     }
 }
@@ -411,5 +437,7 @@ fn message_name(message: &ToCoordinator) -> &'static str {
         ToCoordinator::Refusal(_) => "refusal",
         ToCoordinator::SurvivorVote(_) => "survivor vote",
         ToCoordinator::Reveal(_) => "REVEAL",
+        ToCoordinator::HeadVote(_) => "cosignature",
+        ToCoordinator::HeadFrom(_) => "head request",
     }
 }

@@ -21,7 +21,7 @@ use chorale_secagg::MaskTicket as _;
 use chorale_wire::{
     AgentId, Digest, Epoch, FederationId, Membership, RoundNumber, SecretKey, SessionId, Signed,
     ToAgent, ToCoordinator, VerifiedAbort,
-    message::{MaskedHeader, RefusalCode, StatedRound},
+    message::{LedgerHead, MaskedHeader, RefusalCode, StatedRound},
 };
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng as _};
 use zeroize::Zeroizing;
@@ -157,7 +157,7 @@ impl Disk {
     /// What an agent knows that was started on this disk.
     pub fn memory(&self) -> agent::Memory {
         let mut book = WitnessBook::new();
-        let mut last_epoch = None;
+        let (mut last_epoch, mut head) = (None, None);
         for fact in self.facts.iter().cloned() {
             match fact {
                 agent::Fact::RosterVoted { epoch, agents } => {
@@ -165,10 +165,11 @@ impl Disk {
                     book.vote(epoch, agents);
                 }
                 agent::Fact::CohortSeen { epoch, round, cohort } => book.see(epoch, round, cohort),
+                agent::Fact::HeadCosigned { head: cosigned } => head = Some(cosigned),
             }
         }
         let last_round = self.charged.last().map(|stated| stated.round);
-        agent::Memory::new(last_epoch, last_round).with_book(book)
+        agent::Memory::new(last_epoch, last_round).with_book(book).with_last_head(head)
     }
 }
 
@@ -244,6 +245,10 @@ pub struct World {
     pub noise: BTreeMap<(usize, u64), Vec<SeededLayer>>,
     /// Agents whose surplus noise cannot be taken off.
     pub keep_surplus: BTreeSet<usize>,
+    /// Heads of the ledger that T agents have cosigned.
+    pub cosigned: Vec<coordinator::CosignedHead>,
+    /// Agents that asked for the ledger after a head.
+    pub wanted: Vec<(AgentId, LedgerHead)>,
 }
 
 impl World {
@@ -307,6 +312,8 @@ impl World {
             held_uploads: Vec::new(),
             noise: BTreeMap::new(),
             keep_surplus: BTreeSet::new(),
+            cosigned: Vec::new(),
+            wanted: Vec::new(),
         }
     }
 
@@ -493,6 +500,8 @@ impl World {
                     self.next_round();
                 }
                 coordinator::Action::Fault(fault) => self.faults.push(fault),
+                coordinator::Action::HeadCosigned(head) => self.cosigned.push(head),
+                coordinator::Action::HeadWanted { agent, from } => self.wanted.push((agent, from)),
                 coordinator::Action::Refused { .. } | coordinator::Action::CohortFixed { .. } => {}
             }
         }

@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Abort, AbortCertificate, Advert, Commit, Complaint, EpochOpen, ProvenSurvivors, Ready, Refusal,
-    Reveal, Roster, RosterCertificate, RosterVote, RoundResult, ShareEnvelope, SurvivorCertificate,
-    SurvivorVote,
+    Abort, AbortCertificate, Advert, Commit, Complaint, EpochOpen, HeadOffer, LedgerHead,
+    ProvenSurvivors, Ready, Refusal, Reveal, Roster, RosterCertificate, RosterVote, RoundResult,
+    ShareEnvelope, SurvivorCertificate, SurvivorVote,
 };
 use crate::{
     AgentId, Digest, Electorate, Epoch, FederationId, RoundNumber, Signed, SignedBytes,
@@ -102,6 +102,11 @@ pub enum ToCoordinator {
     SurvivorVote(Signed<SurvivorVote>),
     /// The agent's shares for unmasking.
     Reveal(Signed<Reveal>),
+    /// The agent's cosignature under a head of the ledger.
+    HeadVote(Signed<LedgerHead>),
+    /// The agent's last cosignature is under this head, which is older than those that it was
+    /// shown: it asks for what came since.
+    HeadFrom(LedgerHead),
 }
 
 /// What an agent without a task waits for.
@@ -158,6 +163,8 @@ pub enum ToAgent {
         /// the electorate that it recorded when its vector left.
         electorate: Option<Electorate>,
     },
+    /// A head of the ledger, to be cosigned.
+    LedgerHead(HeadOffer),
 }
 
 #[cfg(test)]

@@ -314,7 +314,9 @@ impl Room {
                 }
                 coordinator::Action::EpochStarted { .. }
                 | coordinator::Action::CohortFixed { .. }
-                | coordinator::Action::Refused { .. } => {}
+                | coordinator::Action::Refused { .. }
+                | coordinator::Action::HeadCosigned(_)
+                | coordinator::Action::HeadWanted { .. } => {}
             }
         }
         Ok(())

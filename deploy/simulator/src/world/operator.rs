@@ -157,7 +157,10 @@ impl World {
                     self.counts.faults += 1;
                     self.court.fault(&fault)?;
                 }
-                coordinator::Action::Refused { .. } => {}
+                // Heads are not offered here.
+                coordinator::Action::Refused { .. }
+                | coordinator::Action::HeadCosigned(_)
+                | coordinator::Action::HeadWanted { .. } => {}
             }
         }
         Ok(())
