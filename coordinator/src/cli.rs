@@ -7,16 +7,18 @@ use std::{
     process::ExitCode,
 };
 
-use chorale_ledger::{Expect, Head};
+use chorale_ledger::{Expect, Head, Lineage, Page, Report};
 use chorale_wire::PublicKey;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::{
     config::Config,
+    driver::now_s,
     enrolment,
     error::explain,
     events::Reporter,
     service::{self, Options},
+    sign_off,
 };
 
 /// Runs rounds of a federation, keeps its models and its ledger.
@@ -71,6 +73,30 @@ enum PlanCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Make the compliance officer's key. Do it on a machine that is not the coordinator's.
+    ///
+    /// No round of a plan runs without this key's signature. The public half, beside it with the
+    /// ending `pub`, stands in the ledger's first entry: carry it to the coordinator.
+    Keygen {
+        /// The new key's file, for example compliance.key.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Sign every plan of a configuration off, after showing what it costs.
+    ///
+    /// The sign-off holds for exactly these plans: their noise, their data window, their cohort
+    /// floors. Whatever is changed afterwards needs another one.
+    Sign {
+        /// The federation's configuration (TOML), with the catalogue beside it.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// The compliance officer's key, from `coordinator plan keygen`.
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+        /// Where the sign-offs go; by default where the configuration looks for them.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -86,12 +112,37 @@ enum LedgerCommand {
         /// A head from elsewhere, SEQ:HASH.
         #[arg(long, value_name = "SEQ:HASH")]
         head: Option<Head>,
+        /// The ledger of an earlier federation over the same people, which genesis names; may be
+        /// given several times. The total over all of them is printed, and what is missing in it.
+        #[arg(long, value_name = "FILE")]
+        predecessor: Vec<PathBuf>,
         /// The coordinator's public key as the agents know it, 64 hexadecimal digits.
         #[arg(long, value_name = "KEY", value_parser = public_key)]
         key: Option<PublicKey>,
         /// Print JSON for machines.
         #[arg(long)]
         json: bool,
+    },
+    /// Verify a ledger and write what it says as one page for people, to be read or printed.
+    ///
+    /// The page holds the budget round by round, every round with its noise, who took part, what
+    /// failed and why, and what ε means for one person. It loads nothing and runs no script. For
+    /// machines the ledger itself is the export: JSON Lines, as docs/ledger.md says.
+    Report {
+        /// The ledger (JSON Lines).
+        file: PathBuf,
+        /// Where the page goes.
+        #[arg(long, value_name = "FILE")]
+        html: PathBuf,
+        /// A head from elsewhere, SEQ:HASH.
+        #[arg(long, value_name = "SEQ:HASH")]
+        head: Option<Head>,
+        /// The ledger of an earlier federation over the same people; may be given several times.
+        #[arg(long, value_name = "FILE")]
+        predecessor: Vec<PathBuf>,
+        /// The coordinator's public key as the agents know it, 64 hexadecimal digits.
+        #[arg(long, value_name = "KEY", value_parser = public_key)]
+        key: Option<PublicKey>,
     },
 }
 
@@ -191,8 +242,20 @@ fn run(command: Command) -> Result<(), AnyError> {
             Ok(())
         }
         Command::Plan(PlanCommand::Check { config, json }) => plan_check(&config, json),
-        Command::Ledger(LedgerCommand::Verify { file, head, key, json }) => {
-            ledger_verify(&file, Expect { head, coordinator: key }, json)
+        Command::Plan(PlanCommand::Keygen { out }) => {
+            let public = sign_off::keygen(&out, &mut enrolment::system_rng()?)?;
+            say(&format!(
+                "{} is secret; carry {} to the coordinator",
+                out.display(),
+                public.display()
+            ))
+        }
+        Command::Plan(PlanCommand::Sign { config, key, out }) => plan_sign(&config, &key, out),
+        Command::Ledger(LedgerCommand::Verify { file, head, predecessor, key, json }) => {
+            ledger_verify(&file, &predecessor, Expect { head, coordinator: key }, json)
+        }
+        Command::Ledger(LedgerCommand::Report { file, html, head, predecessor, key }) => {
+            ledger_report(&file, &predecessor, Expect { head, coordinator: key }, &html)
         }
         Command::Ca(command) => {
             for line in enrolment::authority_command(command)? {
@@ -217,15 +280,69 @@ fn plan_check(path: &Path, json: bool) -> Result<(), AnyError> {
     say(&forecast.to_string())
 }
 
-fn ledger_verify(file: &Path, expect: Expect, json: bool) -> Result<(), AnyError> {
-    let content = std::fs::read(file).map_err(|error| {
+fn plan_sign(path: &Path, key: &Path, out: Option<PathBuf>) -> Result<(), AnyError> {
+    let config = Config::load(path)?;
+    say(&service::forecast(&config)?.to_string())?;
+    let out = out.unwrap_or_else(|| config.sign_off.clone());
+    for (plan, digest) in sign_off::sign(&config, key, &out)? {
+        say(&format!("signed off: {plan} ({digest})"))?;
+    }
+    say(&format!("the sign-offs are in {}", out.display()))
+}
+
+fn read_ledger(file: &Path) -> Result<Vec<u8>, AnyError> {
+    let failed = |error| {
         format!(
             "cannot read the ledger {} ({error}): check the path and its permissions",
             file.display()
         )
+    };
+    Ok(std::fs::read(file).map_err(failed)?)
+}
+
+/// A ledger and its predecessors, verified. Also where none was given: what is missing is said.
+fn read_verified(
+    file: &Path,
+    predecessors: &[PathBuf],
+    expect: Expect,
+) -> Result<(Report, Lineage), AnyError> {
+    let report = chorale_ledger::verify_with(&read_ledger(file)?, &expect)?;
+    let files: Vec<Vec<u8>> =
+        predecessors.iter().map(|path| read_ledger(path)).collect::<Result<_, _>>()?;
+    let given: Vec<&[u8]> = files.iter().map(Vec::as_slice).collect();
+    let lineage = chorale_ledger::lineage(&report, &given)?;
+    Ok((report, lineage))
+}
+
+fn ledger_report(
+    file: &Path,
+    predecessors: &[PathBuf],
+    expect: Expect,
+    html: &Path,
+) -> Result<(), AnyError> {
+    let (report, lineage) = read_verified(file, predecessors, expect)?;
+    let page = Page { report: &report, lineage: &lineage, now_s: now_s() };
+    std::fs::write(html, page.html()).map_err(|error| {
+        format!("cannot write {} ({error}): check the folder and its space", html.display())
     })?;
-    let report = chorale_ledger::verify_with(&content, &expect)?;
-    if json { say(&serde_json::to_string_pretty(&report)?) } else { say(&report.to_string()) }
+    say(&format!("the report is in {}", html.display()))
+}
+
+fn ledger_verify(
+    file: &Path,
+    predecessors: &[PathBuf],
+    expect: Expect,
+    json: bool,
+) -> Result<(), AnyError> {
+    let (report, lineage) = read_verified(file, predecessors, expect)?;
+    let related = !report.predecessors.is_empty();
+    if json {
+        let mut value = serde_json::to_value(&report)?;
+        value["lineage"] = serde_json::to_value(&lineage)?;
+        return say(&serde_json::to_string_pretty(&value)?);
+    }
+    let all = if related { lineage.to_string() } else { String::new() };
+    say(&format!("{report}{all}"))
 }
 
 /// Resolves at Ctrl-C or SIGTERM.

@@ -6,6 +6,7 @@ use std::{
 };
 
 use chorale_dp::Rational;
+use chorale_ledger::{Head, Predecessor};
 use chorale_plan::{CohortRule, Parameters, delta_reserved, noise};
 use chorale_wire::{FederationId, Keystream};
 use serde::Deserialize;
@@ -31,6 +32,12 @@ pub struct Config {
     pub state: PathBuf,
     /// Folder with the coordinator's own keys and certificates.
     pub keys: PathBuf,
+    /// The compliance officer's public key, from `coordinator plan keygen`.
+    #[serde(default = "default_compliance")]
+    pub compliance: PathBuf,
+    /// What that key has signed off, from `coordinator plan sign`.
+    #[serde(default = "default_sign_off")]
+    pub sign_off: PathBuf,
     /// Where agents connect.
     pub listen: SocketAddr,
     /// Where stores enrol; nothing listens there when absent.
@@ -45,9 +52,22 @@ pub struct Config {
     /// Deadlines.
     #[serde(default)]
     pub timing: Timing,
+    /// Earlier federations over the same people, whose spending counts beside this one's.
+    #[serde(default, rename = "predecessor")]
+    pub predecessors: Vec<PredecessorLine>,
     /// Plans in the order in which they run.
     #[serde(rename = "plan")]
     pub plans: Vec<PlannedTask>,
+}
+
+/// An earlier federation in the configuration.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PredecessorLine {
+    /// Its name.
+    pub federation: FederationId,
+    /// The head of its ledger, `SEQ:HASH`, as `coordinator ledger verify` prints it.
+    pub head: String,
 }
 
 /// Budget over the federation's lifetime.
@@ -165,6 +185,14 @@ fn default_purpose() -> String {
     "production".into()
 }
 
+fn default_compliance() -> PathBuf {
+    "compliance.pub".into()
+}
+
+fn default_sign_off() -> PathBuf {
+    "sign-off.json".into()
+}
+
 fn default_delta() -> Rational {
     Rational::new(1, 100_000).unwrap_or_else(Rational::zero)
 }
@@ -225,11 +253,33 @@ impl Config {
             source: Box::new(source),
         })?;
         let folder = path.parent().unwrap_or(Path::new("."));
-        for place in [&mut config.catalogue, &mut config.state, &mut config.keys] {
+        for place in [
+            &mut config.catalogue,
+            &mut config.state,
+            &mut config.keys,
+            &mut config.compliance,
+            &mut config.sign_off,
+        ] {
             *place = folder.join(&place);
         }
         config.check().map_err(|what| ConfigError::Value { path: path.to_path_buf(), what })?;
         Ok(config)
+    }
+
+    /// The predecessors as genesis names them: ascending.
+    pub(crate) fn named_predecessors(&self) -> Result<Vec<Predecessor>, String> {
+        let mut named = Vec::new();
+        for PredecessorLine { federation, head } in &self.predecessors {
+            let head: Head =
+                head.parse().map_err(|error| format!("[[predecessor]] {federation}: {error}"))?;
+            named.push(Predecessor {
+                federation: federation.clone(),
+                seq: head.seq,
+                hash: head.hash,
+            });
+        }
+        named.sort();
+        Ok(named)
     }
 
     fn check(&self) -> Result<(), String> {
@@ -254,6 +304,7 @@ impl Config {
                 self.privacy.delta
             ));
         }
+        self.named_predecessors()?;
         if self.plans.is_empty() {
             return Err("there is no [[plan]]: nothing would run".into());
         }

@@ -32,6 +32,7 @@ use crate::{
     events::{Event, Reporter},
     programme::Programme,
     records::Records,
+    sign_off::SignOffs,
     state::{Position, State},
 };
 
@@ -52,6 +53,7 @@ pub(crate) struct Driver {
     pub(crate) machine: Machine,
     pub(crate) state: State,
     pub(crate) records: Records,
+    pub(crate) sign_offs: SignOffs,
     pub(crate) server: Server,
     pub(crate) reporter: Reporter,
     pub(crate) position: Position,
@@ -122,6 +124,7 @@ pub(crate) fn machine(
 
 /// The parts that [`Driver::new`] puts together.
 pub(crate) struct Parts {
+    pub(crate) sign_offs: SignOffs,
     pub(crate) config: Config,
     pub(crate) programme: Programme,
     pub(crate) key: SecretKey,
@@ -143,6 +146,7 @@ impl Driver {
             authority,
             state,
             records,
+            sign_offs,
             server,
             reporter,
             position,
@@ -161,6 +165,7 @@ impl Driver {
             machine,
             state,
             records,
+            sign_offs,
             server,
             reporter,
             position,
@@ -372,10 +377,12 @@ impl Driver {
             plan: plan.clone(),
         };
         let derived = spec.derive(agents)?;
+        // Before a number is spent: nobody sees a round of a plan that was not signed off.
+        let sign_off = self.sign_offs.of(&spec.plan)?;
         // The number is spent before the round can be seen by anybody.
         self.position.round += 1;
         self.state.save(&self.position)?;
-        let reserve = ReserveEntry::of(&spec, &derived)?;
+        let reserve = ReserveEntry::of(&spec, &derived, sign_off)?;
         self.records.append(Entry::Reserve(Box::new(reserve)), &self.key, now_s())?;
         let able: Vec<AgentId> = self.machine.able_agents().cloned().collect();
         self.round = Some(OpenRound {

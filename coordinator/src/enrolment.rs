@@ -278,7 +278,7 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// A generator seeded from the operating system.
-fn system_rng() -> Result<rand_chacha::ChaCha20Rng, AnyError> {
+pub(crate) fn system_rng() -> Result<rand_chacha::ChaCha20Rng, AnyError> {
     let mut seed = zeroize::Zeroizing::new([0u8; 32]);
     getrandom::fill(seed.as_mut())
         .map_err(|error| format!("the operating system gives no randomness: {error}"))?;

@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use chorale_wire::RoundNumber;
 
-use crate::{calibrate::CalibrateError, ledger_file::LedgerFileError, state::StateError};
+use crate::{
+    calibrate::CalibrateError, ledger_file::LedgerFileError, sign_off::SignOffError,
+    state::StateError,
+};
 
 /// Everything that stops a running federation. Each says what happened and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +68,9 @@ pub enum RunError {
         /// What differs.
         what: &'static str,
     },
+    /// A plan is not signed off.
+    #[error("a plan may not run")]
+    SignOff(#[from] SignOffError),
     /// The ledger file failed.
     #[error(transparent)]
     LedgerFile(#[from] LedgerFileError),

@@ -16,4 +16,5 @@ mod programme;
 mod records;
 mod recover;
 pub mod service;
+pub mod sign_off;
 mod state;

@@ -34,6 +34,7 @@ impl Records {
         programme: &Programme,
         key: &SecretKey,
         authority: PublicKey,
+        compliance: PublicKey,
         time_s: u64,
     ) -> Result<Self, RunError> {
         let (mut file, content) = LedgerFile::open(path)?;
@@ -43,7 +44,8 @@ impl Records {
             tracing::warn!(bytes = torn, "a torn last line of the ledger is cut off");
             file.cut(whole.len() as u64)?;
         }
-        let expected = genesis(config, programme, key.public(), authority);
+        let mut expected = genesis(config, programme, key.public(), authority);
+        expected.compliance = compliance;
         if whole.is_empty() {
             let (chain, line) = Chain::genesis(expected, key, time_s).map_err(RunError::Refused)?;
             file.append(&line)?;
@@ -172,6 +174,8 @@ impl Records {
             (found.catalogue != expected.catalogue, "catalogue"),
             (found.coordinator != expected.coordinator, "coordinator key"),
             (found.authority != expected.authority, "enrolment authority"),
+            (found.compliance != expected.compliance, "compliance key"),
+            (found.predecessors != expected.predecessors, "list of predecessors"),
         ];
         match differs.iter().find(|(differs, _)| *differs) {
             Some((_, what)) => Err(RunError::OtherFederation { path: self.path.clone(), what }),
@@ -201,6 +205,9 @@ fn genesis(
         catalogue: programme.catalogue(),
         coordinator,
         authority,
+        compliance: authority,
+        // Read once before, when the configuration was checked.
+        predecessors: config.named_predecessors().unwrap_or_default(),
         accountant_version: ACCOUNTANT_VERSION.into(),
         software: concat!("chorale-coordinator ", env!("CARGO_PKG_VERSION")).into(),
         purpose: config.purpose.clone(),

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use chorale_dp::Rational;
-use chorale_plan::{Derived, Mechanism, RoundSpec};
+use chorale_plan::{Derived, Mechanism, Plan, RoundSpec};
 use chorale_task::Catalogue;
 use chorale_transport::server::{Server, ServerConfig};
 use chorale_wire::{AgentId, Digest, Epoch, RoundNumber, SecretKey};
@@ -18,6 +18,7 @@ use crate::{
     programme::Programme,
     records::Records,
     recover::recover,
+    sign_off::SignOffs,
     state::{Position, State},
 };
 
@@ -44,10 +45,16 @@ pub async fn serve(
     let key = SecretKey::from_seed(&keys.identity().to_seed());
     let programme = programme(&config)?;
     // Plans that cannot run, or cost too much together, are refused before the first agent comes.
-    programme.plans()?;
+    let plans = programme.plans()?;
+    let sign_offs = SignOffs::open(&config)?;
+    for plan in &plans {
+        sign_offs.of(plan)?;
+    }
     let state = State::open(&config.state)?;
     let ledger = config.state.join("ledger.jsonl");
-    let mut records = Records::open(&ledger, &config, &programme, &key, authority, now_s())?;
+    let compliance = sign_offs.compliance();
+    let mut records =
+        Records::open(&ledger, &config, &programme, &key, authority, compliance, now_s())?;
     let (position, model) = recover(&state, &mut records, &programme, &key)?;
     let admit = |_: &AgentId, _: &Digest| true;
     let (server, events) = Server::bind(ServerConfig::new(
@@ -75,6 +82,7 @@ pub async fn serve(
         authority,
         state,
         records,
+        sign_offs,
         server,
         reporter: options.reporter,
         position,
@@ -82,6 +90,14 @@ pub async fn serve(
         config,
     })?;
     driver.run(events, options.exit_when_done, shutdown).await
+}
+
+/// Every plan of a configuration as it will run.
+///
+/// # Errors
+/// [`RunError`] when a plan cannot run.
+pub(crate) fn plans(config: &Config) -> Result<Vec<Plan>, RunError> {
+    programme(config)?.plans()
 }
 
 fn programme(config: &Config) -> Result<Programme, RunError> {

@@ -4,77 +4,12 @@
 It shares no code with Chorale, so that an auditor need not trust Chorale's own verifier. Costs, sums
 and caps are exact fractions; the two figures of epsilon are floats, rounded up. Exit codes: 0 every
 file holds, 1 one does not (the first entry at fault is named), 2 wrong usage."""
-import argparse, hashlib, json, math, re, sys, unicodedata
+import argparse, hashlib, json, math, re, sys
 from fractions import Fraction
-from types import SimpleNamespace
 
 from ed25519 import signed
 from epsilon import epsilon_gaussian, epsilon_zcdp, tau
-
-# Lines. One value has one text; every key of an entry is named here, with what may stand in it.
-
-class Refused(Exception):
-    pass
-
-def need(holds, reason):
-    if not holds:
-        raise Refused(reason)
-
-def once(pairs):
-    need(len(dict(pairs)) == len(pairs), "a key stands twice")
-    return dict(pairs)
-
-def canonical(value):
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-IDENTITY = "home-store|per-agent"
-FORMS = {name: dict(field.split(":") for field in fields.split()) for name, fields in {
-    "line": "entry:any hash:hex previous:hex seq:u64 signature:sig time_s:u64",
-    "genesis": "kind:genesis federation:id unit:person|person-per-agent adjacency:add-remove delta:ratio "
-    f"identity_method:{IDENTITY} delta_reserved:ratio cap_rho:rho enrolled:u32 corrupt:u32 catalogue:hex "
-    "survivors_min:u32 coordinator:hex authority:hex accountant_version:zcdp-discrete-gaussian-1 "
-    "software:text purpose:text",
-    "roster": "kind:roster epoch:u64 roster:hex graph_seed:hex agents:id[] memberships:membership[]",
-    "membership": "identity:hex tls_key:hex administrator:hex not_before_s:u64 not_after_s:u64 enrolled:u32 "
-    "signature:sig",
-    "reserve": "kind:reserve round:u64 epoch:u64 plan:text plan_digest:hex task:text coordinates:u32 "
-    "mechanism:discrete-gaussian|unprotected scale_bits:u32 delta:u64 sigma_squared:ratio? model:hex rho:rho "
-    "share_variance:ratio? noise_levels:u32[]? sampler_distance:ratio? survivors_min:u32 corrupt:u32 "
-    f"modulus_bits:u32 clip_share_rule:{IDENTITY} rounding_rule:unbiased-per-coordinate",
-    "release": "kind:release round:u64 session:hex survivors:id[] vectors:hex[] transcript:hex "
-    "output_model:hex rho:rho spent:rho",
-    "abort": "kind:abort round:u64 cause:cohort|survivors|votes|shares|stopped committed:bool "
-    "unmask_started:bool rho_charged:rho spent:rho certificate:proof?",
-    "cosigned": "kind:cosigned seq:u64 hash:hex voters:id[] signatures:sig[]",
-    "proof": "spec:hex cohort:id[] voters:id[] signatures:sig[]",
-}.items()}
-TEXTS = {"id": "[a-z0-9-]{1,64}", "hex": "[0-9a-f]{64}", "sig": "[0-9a-f]{128}", "text": "[^\0]{1,128}",
-         "ratio": "(0|[1-9][0-9]*)/[1-9][0-9]*", "rho": "unprotected|(0|[1-9][0-9]*)/[1-9][0-9]*"}
-
-def read(form, value):
-    """The value with numbers, fractions and bytes in place of their texts."""
-    if form == "any" or form == "bool" and type(value) is bool:
-        return value
-    if form.endswith("[]") and type(value) is list:
-        return [read(form[:-2], item) for item in value]
-    if form == "u64" and type(value) is str and re.fullmatch("[1-9][0-9]{15,19}", value):
-        need(2**53 <= int(value) < 2**64, f"{value} is no text of a whole number")
-        return int(value)
-    if form in ("u64", "u32"):
-        need(type(value) is int and 0 <= value < (2**53 if form == "u64" else 2**32), "no whole number")
-        return value
-    if form in FORMS and type(value) is dict:
-        fields, wanted = FORMS[form], {name for name, kind in FORMS[form].items() if kind[-1] != "?"}
-        need(wanted <= value.keys() <= fields.keys(), f"the keys are not those of a {form}")
-        present = lambda name: read(fields[name].rstrip("?"), value[name]) if name in value else None
-        return SimpleNamespace(**{name: present(name) for name in fields})
-    need(type(value) is str and len(value) <= 4096, f"there is no {form} where one belongs")
-    need(re.fullmatch(TEXTS.get(form, form), value), f"'{value[:80]}' is no {form}")
-    if form == "text":
-        need(len(value.encode()) <= 128 and "Cc" not in map(unicodedata.category, value), "no plain text")
-    if form not in ("ratio", "rho") or value == "unprotected":
-        return bytes.fromhex(value) if form in ("hex", "sig") else value
-    need(math.gcd(*map(int, value.split("/"))) == 1, f"{value[:80]} is not in lowest terms")
-    return Fraction(value)
+from lines import Refused, need, parse
 
 # The rules.
 
@@ -119,6 +54,8 @@ class Ledger:
         need(self.genesis is None, "a ledger has one genesis entry")
         need(0 < entry.delta < 1 and entry.delta_reserved < entry.delta, "delta promises nothing")
         need((entry.unit, entry.identity_method) != ("person", "per-agent"), "persons are not told apart")
+        names = [predecessor.federation for predecessor in entry.predecessors]
+        need(len(names) <= 64 and rises(names) and entry.federation not in names, "predecessors are not in order")
         self.genesis = entry
         self.cohort(entry.survivors_min, entry.survivors_min)
 
@@ -144,6 +81,8 @@ class Ledger:
         need(roster and roster.epoch == entry.epoch, "the epoch is not that of the latest roster")
         need(1 <= entry.coordinates <= 2**24 and entry.scale_bits <= 40 and entry.delta >= 1
              and 2 <= entry.modulus_bits <= 62, "a number is out of its range")
+        payload = number(len(genesis.federation)) + genesis.federation.encode() + entry.plan_digest
+        need(signed(genesis.compliance, b"plan sign-off", payload, entry.sign_off), "the plan is not signed off")
         need(entry.corrupt == genesis.corrupt and entry.survivors_min >= genesis.survivors_min
              and entry.clip_share_rule == genesis.identity_method, "a field differs from genesis")
         self.cohort(entry.survivors_min, len(roster.agents))
@@ -226,38 +165,54 @@ class Ledger:
             key, payload = roster.memberships[slot].identity, session + number(slot) + b"\x01"
             need(signed(key, b"survivor vote", payload, signature), f"{roster.agents[slot]} did not vote to abort")
 
-def figures(ledger):
-    genesis, rounds, noise = ledger.genesis, ledger.counted + list(ledger.open.values()), ledger.genesis.cap_rho
-    names = "federation", "coordinator", "enrolled", "corrupt", "survivors_min", "delta", "cap_rho"
+def rho_of(ledger):
+    unprotected = ledger.genesis.cap_rho == "unprotected"
+    return "unprotected" if unprotected else ledger.spent + ledger.held("rho")
+
+def epsilons(ledgers, delta):
+    """Epsilon by zCDP and by the exact Gaussian, of all rounds that are charged or open."""
+    rounds = [entry for ledger in ledgers for entry in ledger.counted + list(ledger.open.values())]
+    if any(rho_of(ledger) == "unprotected" for ledger in ledgers):
+        return math.inf, math.inf
+    total = float(sum(map(rho_of, ledgers), Fraction(0))) * (1 + 1e-15)
+    return (epsilon_zcdp(total, delta), epsilon_gaussian(rounds, delta)) if rounds else (0.0, 0.0)
+
+def figures(ledger, predecessors):
+    """What a ledger says, and the total over it and its predecessors as far as they were given."""
+    genesis, noise = ledger.genesis, ledger.genesis.cap_rho != "unprotected"
+    delta = float(genesis.delta - genesis.delta_reserved) * (1 - 1e-15)
+    names = "federation", "coordinator", "compliance", "enrolled", "corrupt", "survivors_min", "delta", "cap_rho"
     shown = {name: getattr(genesis, name) for name in names} | ledger.ended | {"open": len(ledger.open)}
-    shown |= dict.fromkeys(("rho_spent", "rho_reserved"), noise)
-    shown |= dict.fromkeys(("epsilon_zcdp", "epsilon_gaussian"), 0.0 if noise != "unprotected" else math.inf)
-    if noise != "unprotected":
-        shown |= {"rho_spent": ledger.spent, "rho_reserved": ledger.held("rho")}
-    if rounds and noise != "unprotected":
-        delta = float(genesis.delta - genesis.delta_reserved) * (1 - 1e-15)
-        zcdp = epsilon_zcdp(float(ledger.spent + ledger.held("rho")) * (1 + 1e-15), delta)
-        shown |= {"epsilon_zcdp": zcdp, "epsilon_gaussian": epsilon_gaussian(rounds, delta)}
+    shown |= {"rho_spent": ledger.spent if noise else "unprotected",
+              "rho_reserved": ledger.held("rho") if noise else "unprotected"}
+    shown["epsilon_zcdp"], shown["epsilon_gaussian"] = epsilons([ledger], delta)
+    given, seen, missing, wanted = {}, {}, set(), list(genesis.predecessors)
+    given = {predecessor.genesis.federation: predecessor for predecessor in predecessors}
+    while wanted:
+        named = wanted.pop()
+        found = given.get(named.federation)
+        if found is None:
+            missing.add(named.federation)
+        else:
+            need(found.hashes[1:][named.seq:named.seq + 1] == [named.hash], f"{named.federation} has another history")
+            wanted += found.genesis.predecessors if named.federation not in seen else []
+            seen[named.federation] = found
+    need(len(seen) == len(predecessors), "a ledger was given that is no predecessor's, or twice")
+    if genesis.predecessors:
+        zcdp, gaussian = epsilons([ledger, *seen.values()], delta)
+        shown |= {"federations_in_all": 1 + len(seen), "epsilon_zcdp_in_all": zcdp,
+                  "epsilon_gaussian_in_all": gaussian, "missing": " ".join(sorted(missing))}
     return {name: value.hex() if type(value) is bytes else f"{value.numerator}/{value.denominator}"
             if type(value) is Fraction else value for name, value in shown.items()}
 
 def step(ledger, seq, previous, time_s, text):
     """Verifies one line and takes it over; its hash and time."""
     need(len(text) < 5 << 20, "the line is longer than any entry")
-    never = lambda found: need(False, f"{found} is no number of a ledger")
-    try:
-        value = json.loads(text.decode(), object_pairs_hook=once, parse_float=never, parse_constant=never)
-        line = read("line", value)
-        kind = line.entry.get("kind") if type(line.entry) is dict else None
-        need(hasattr(ledger, f"take_{kind}"), "there is no such kind of entry")
-        entry = read(kind, line.entry)
-        need(canonical(value) == text, "not in canonical form: somebody rewrote it")
-    except (ValueError, RecursionError) as error:
-        raise Refused(f"no ledger entry: {error}") from None
+    kind, line, entry, content = parse(text)
     need(line.seq == seq, f"entry {line.seq} stands where entry {seq} belongs")
     need(line.previous == previous, "it does not follow the entry before it: the chain is broken")
     numbers = seq.to_bytes(8, "big"), line.time_s.to_bytes(8, "big")
-    found = digest(b"chorale/1 ledger", previous, *numbers, hashlib.sha256(canonical(line.entry)).digest())
+    found = digest(b"chorale/1 ledger", previous, *numbers, hashlib.sha256(content).digest())
     need(line.hash == found, "the content does not have the hash that it carries")
     need(ledger.genesis or kind == "genesis", "a ledger begins with genesis")
     key = (ledger.genesis or entry).coordinator
@@ -268,7 +223,7 @@ def step(ledger, seq, previous, time_s, text):
     return found, line.time_s
 
 def verify(content, head=None, key=None):
-    """The figures of a ledger. Refused carries `entry`, the number of the first entry at fault."""
+    """The ledger, verified. Refused carries `entry`, the number of the first entry at fault."""
     ledger, hashes, time_s, seq, lines = Ledger(), [bytes(32)], 0, 0, content.split(b"\n")
     try:
         for seq, text in enumerate(lines[:-1]):
@@ -286,30 +241,40 @@ def verify(content, head=None, key=None):
     except Refused as refused:
         refused.entry = seq
         raise
-    return figures(ledger) | {"head": f"{last}:{hashes[-1].hex()}", "complete_up_to": seq,
-                              "cosigned_up_to": ledger.cosigned if ledger.cosigners else None, "cosigners": ledger.cosigners}
+    ledger.hashes, ledger.complete_up_to = hashes, seq
+    return ledger
+
+def read_file(path):
+    with open(path, "rb") as file:
+        return file.read()
 
 def main():
     arguments = argparse.ArgumentParser(description="Verifies Chorale ledgers offline.")
     arguments.add_argument("files", nargs="+", metavar="FILE")
     arguments.add_argument("--head", metavar="SEQ:HASH", help="a head from an agent or an earlier look")
     arguments.add_argument("--key", metavar="KEY", help="the coordinator's key as the agents know it")
+    arguments.add_argument("--predecessor", metavar="FILE", action="append", default=[],
+                           help="the ledger of an earlier federation that genesis names")
     arguments.add_argument("--json", action="store_true", help="one JSON object for each file")
     options, failed = arguments.parse_args(), False
     if not re.fullmatch("([0-9]{1,19}:[0-9a-f]{64})?/([0-9a-f]{64})?", f"{options.head or ''}/{options.key or ''}"):
         arguments.error("a head is written SEQ:HASH, a key and a hash in 64 hexadecimal digits")
     head = options.head and (int(options.head[:-65]), bytes.fromhex(options.head[-64:]))
+    key = options.key and bytes.fromhex(options.key)
     for path in options.files:
-        with open(path, "rb") as file:
-            content = file.read()
         try:
-            shown = {"verified": True} | verify(content, head, options.key and bytes.fromhex(options.key))
+            ledger = verify(read_file(path), head, key)
+            shown = {"verified": True} | figures(ledger, [verify(read_file(path)) for path in options.predecessor])
+            shown |= {"head": f"{len(ledger.hashes) - 2}:{ledger.hashes[-1].hex()}",
+                      "complete_up_to": ledger.complete_up_to, "cosigners": ledger.cosigners,
+                      "cosigned_up_to": ledger.cosigned if ledger.cosigners else None}
         except Refused as reason:
-            shown, failed = {"verified": False, "entry": reason.entry, "reason": str(reason)}, True
+            entry = getattr(reason, "entry", None)
+            shown, failed = {"verified": False, "entry": entry, "reason": str(reason)}, True
         if options.json:
             print(json.dumps(shown).replace("Infinity", '"infinity"'))
         elif not shown["verified"]:
-            print(f"{path}: REFUSED at entry {shown['entry']} (line {shown['entry'] + 1}): {shown['reason']}")
+            print(f"{path}: REFUSED at entry {shown['entry']}: {shown['reason']}")
         else:
             print("\n".join(f"{name:17} {value}" for name, value in shown.items()))
             print("" if head else "complete only up to that entry: no head was supplied")

@@ -44,6 +44,7 @@ const CASES: [Case; 10] = [
     ("a_negative_price", a_negative_price),
     ("a_typo_in_the_agents_configuration", a_typo_in_the_agents_configuration),
     ("a_typo_in_the_coordinators_configuration", a_typo_in_the_coordinators_configuration),
+    ("a_plan_that_was_changed_after_its_sign_off", a_plan_that_was_changed_after_its_sign_off),
     ("a_loosened_policy", a_loosened_policy),
     ("expired_certificates", expired_certificates),
     ("a_full_disk", a_full_disk),
@@ -163,6 +164,14 @@ fn a_typo_in_the_coordinators_configuration() {
     place.edit("coordinator.toml", "survivors_min", "survivor_min");
     let said = place.coordinator_refuses(&["run"]);
     assert!(said.contains("survivor_min") && said.contains("coordinator.toml"), "{said}");
+    assert!(!place.federation.root().join("state").exists(), "nothing was begun");
+}
+
+fn a_plan_that_was_changed_after_its_sign_off() {
+    let place = Place::new();
+    place.edit("coordinator.toml", "persons_max", "persons_max = 77 #");
+    let said = place.coordinator_refuses(&["run"]);
+    assert!(said.contains("not signed off") && said.contains("plan sign"), "{said}");
     assert!(!place.federation.root().join("state").exists(), "nothing was begun");
 }
 

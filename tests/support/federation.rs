@@ -15,7 +15,10 @@ use chorale_client_agent::{
     policy::{Administrator, Signature, Terms},
     pseudonym::Pseudonymiser,
 };
-use chorale_coordinator::config::Config as CoordinatorConfig;
+use chorale_coordinator::{
+    config::Config as CoordinatorConfig,
+    sign_off::{keygen, sign},
+};
 use chorale_dp::Rho;
 use chorale_gate::Journal as _;
 use chorale_ledger::Report;
@@ -101,11 +104,26 @@ impl Federation {
         let root = federation.root().to_path_buf();
         fs::write(root.join("catalogue.csv"), shop::catalogue(federation.setup.items)).unwrap();
         fs::write(root.join("coordinator.toml"), federation.coordinator_toml()).unwrap();
+        federation.sign_off();
         federation.enrol();
         for number in 0..federation.setup.agents {
             federation.open_shop(number).await;
         }
         federation
+    }
+
+    /// The compliance officer signs every plan off. Where a plan cannot run, nothing is signed, and
+    /// the coordinator says why.
+    ///
+    /// # Panics
+    /// When no key can be made.
+    pub fn sign_off(&self) {
+        let root = self.root();
+        let (key, rng) = (root.join("compliance.key"), &mut ChaCha20Rng::from_seed([5; 32]));
+        if !key.exists() {
+            keygen(&key, rng).unwrap();
+        }
+        drop(sign(&self.coordinator_config(), &key, &root.join("sign-off.json")));
     }
 
     /// The folder of everything.

@@ -11,6 +11,7 @@ use chorale_wire::{
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use crate::canonical::{hex32, hex32_list, hex64, hex64_list, number, whole};
+use crate::chain::Head;
 
 /// Names the way costs are computed and added up; a verifier refuses a ledger with another.
 pub const ACCOUNTANT_VERSION: &str = "zcdp-discrete-gaussian-1";
@@ -66,12 +67,38 @@ pub struct GenesisEntry {
     /// The enrolment authority's key.
     #[serde(with = "hex32")]
     pub authority: PublicKey,
+    /// The key without whose signature no plan runs ([`chorale_plan::SignOff`]).
+    #[serde(with = "hex32")]
+    pub compliance: PublicKey,
+    /// Earlier federations over the same people, ascending by name: what they spent counts.
+    pub predecessors: Vec<Predecessor>,
     /// [`ACCOUNTANT_VERSION`].
     pub accountant_version: String,
     /// The coordinator's software, name and version.
     pub software: String,
     /// What the federation is for, for example `evaluation only`.
     pub purpose: String,
+}
+
+/// An earlier federation over the same people, and the end of its ledger.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Predecessor {
+    /// The federation.
+    pub federation: FederationId,
+    /// The last entry of its ledger.
+    #[serde(deserialize_with = "whole")]
+    pub seq: u64,
+    /// That entry's hash.
+    #[serde(with = "hex32")]
+    pub hash: Digest,
+}
+
+impl Predecessor {
+    /// The end of its ledger.
+    #[must_use]
+    pub fn head(&self) -> Head {
+        Head { seq: self.seq, hash: self.hash }
+    }
 }
 
 /// The agents of an epoch, as they certified them to each other.
@@ -178,6 +205,9 @@ pub struct ReserveEntry {
     /// [`chorale_plan::Plan::digest`].
     #[serde(with = "hex32")]
     pub plan_digest: Digest,
+    /// The compliance key's signature under [`chorale_plan::SignOff`] for this plan.
+    #[serde(with = "hex64")]
+    pub sign_off: Signature,
     /// The task's name.
     pub task: String,
     /// The mechanism.
@@ -305,11 +335,12 @@ pub struct CosignedEntry {
 
 impl ReserveEntry {
     /// The reservation of a round, from its spec and what was derived from it, for agents that
-    /// use the home-store rule and the fast sampler.
+    /// use the home-store rule and the fast sampler. `sign_off` is the compliance key's for the
+    /// plan.
     ///
     /// # Errors
     /// [`PlanError`] when the plan cannot be encoded.
-    pub fn of(spec: &RoundSpec, derived: &Derived) -> Result<Self, PlanError> {
+    pub fn of(spec: &RoundSpec, derived: &Derived, sign_off: Signature) -> Result<Self, PlanError> {
         let (mechanism, sigma_squared) = match &spec.plan.mechanism {
             Mechanism::DiscreteGaussian { sigma_squared, .. } => {
                 (MechanismName::DiscreteGaussian, Some(sigma_squared.clone()))
@@ -321,6 +352,7 @@ impl ReserveEntry {
             epoch: spec.epoch,
             plan: spec.plan.name.clone(),
             plan_digest: spec.plan.digest()?,
+            sign_off,
             task: spec.plan.task.name.clone(),
             mechanism,
             coordinates: spec.shape.coordinates,

@@ -12,6 +12,8 @@
 mod canonical;
 pub mod chain;
 pub mod entry;
+pub mod lineage;
+pub mod page;
 pub mod report;
 pub mod rules;
 mod verify;
@@ -19,9 +21,11 @@ mod verify;
 pub use chain::{Chain, Head, HeadError, LedgerError, Released, torn_tail};
 pub use entry::{
     ACCOUNTANT_VERSION, AbortEntry, AbortProof, Adjacency, CosignedEntry, Entry, GenesisEntry,
-    IdentityMethod, MechanismName, MembershipLine, Privacy, ReleaseEntry, ReserveEntry,
-    RosterEntry, RoundingRule, Unit,
+    IdentityMethod, MechanismName, MembershipLine, Predecessor, Privacy, ReleaseEntry,
+    ReserveEntry, RosterEntry, RoundingRule, Unit,
 };
+pub use lineage::{Ancestor, Lineage, LineageError, lineage};
+pub use page::{Page, guessing_chance};
 pub use report::{Completeness, Epsilon, Outcome, Report, RoundLine};
 pub use rules::{CertifiedRound, Violation};
 pub use verify::{Expect, VerifyError, verify, verify_with};

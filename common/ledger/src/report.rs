@@ -10,13 +10,15 @@ use chorale_dp::{
     },
 };
 use chorale_plan::graph_delta;
-use chorale_wire::{Epoch, PublicKey, limits::COMPLETE_GRAPH_AGENTS_MAX};
+use chorale_wire::{AgentId, Epoch, FederationId, PublicKey, limits::COMPLETE_GRAPH_AGENTS_MAX};
 use serde::{Serialize, Serializer};
 
 use crate::{
     canonical::hex32,
     chain::{Head, Line},
-    entry::{Adjacency, Entry, IdentityMethod, Privacy, ReserveEntry, Unit, cause_text},
+    entry::{
+        Adjacency, Entry, IdentityMethod, Predecessor, Privacy, ReserveEntry, Unit, cause_text,
+    },
     rules::State,
 };
 
@@ -38,6 +40,11 @@ pub struct Report {
     /// The key that signed every entry: compare it with the one the agents know.
     #[serde(with = "hex32")]
     pub coordinator: PublicKey,
+    /// The key that signed every plan off: compare it with the compliance officer's.
+    #[serde(with = "hex32")]
+    pub compliance: PublicKey,
+    /// Earlier federations over the same people ([`crate::lineage()`]).
+    pub predecessors: Vec<Predecessor>,
     /// Identities enrolled, N.
     pub enrolled: u32,
     /// Agents assumed corrupt, A.
@@ -72,6 +79,16 @@ pub struct Report {
     pub cosigners: u32,
     /// How much of the history the file can be said to hold.
     pub completeness: Completeness,
+    /// [`Self::federation`] as an identifier.
+    #[serde(skip)]
+    pub(crate) federation_id: FederationId,
+    /// The agents of each roster.
+    #[serde(skip)]
+    pub(crate) rosters: Vec<Vec<AgentId>>,
+    /// What is charged or open, as the exact Gaussian figure sees it; `None` where that figure
+    /// does not exist.
+    #[serde(skip)]
+    pub(crate) releases: Option<Vec<GaussianRelease>>,
 }
 
 /// ε of all that is charged and reserved, rounded up. Infinite figures are the text `infinity`.
@@ -123,6 +140,13 @@ pub struct RoundLine {
     pub task: String,
     /// Length of the vector.
     pub coordinates: u32,
+    /// Agents in the roster.
+    pub agents: u32,
+    /// Integer L2 bound Δ of one person's vector, in lattice units.
+    pub delta: u64,
+    /// σ² in squared lattice units, exactly; absent without noise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sigma_squared: Option<Rational>,
     /// T_min of the round.
     pub survivors_min: u32,
     /// What it reserved, exactly.
@@ -133,6 +157,12 @@ pub struct RoundLine {
     pub reserved_at: u64,
     /// When it was reserved, in Unix seconds.
     pub time_s: u64,
+    /// Which of the report's rosters it is of.
+    #[serde(skip)]
+    pub(crate) roster: usize,
+    /// Whose vectors are in the total, ascending.
+    #[serde(skip)]
+    pub(crate) survivors: Vec<AgentId>,
 }
 
 /// How a round ended.
@@ -180,7 +210,7 @@ pub enum Completeness {
 #[derive(Default)]
 pub(crate) struct Recorder {
     entries: u64,
-    rosters: Vec<usize>,
+    rosters: Vec<Vec<AgentId>>,
     cosigners: usize,
     /// The last epoch on a sparse graph.
     sparse_epoch: Option<Epoch>,
@@ -193,13 +223,19 @@ impl Recorder {
         match &line.entry {
             Entry::Genesis(_) => {}
             Entry::Roster(roster) => {
-                self.rosters.push(roster.agents.len());
+                self.rosters.push(roster.agents.clone());
                 if roster.agents.len() > COMPLETE_GRAPH_AGENTS_MAX {
                     self.sparse_epoch = Some(roster.epoch);
                 }
             }
             Entry::Reserve(reserve) => {
+                let agents = self.rosters.last().map_or(0, Vec::len);
                 let round = RoundLine {
+                    agents: agents as u32,
+                    delta: reserve.delta,
+                    sigma_squared: reserve.sigma_squared.clone(),
+                    roster: self.rosters.len().saturating_sub(1),
+                    survivors: Vec::new(),
                     round: reserve.round.0,
                     epoch: reserve.epoch.0,
                     plan: reserve.plan.clone(),
@@ -211,13 +247,17 @@ impl Recorder {
                     reserved_at: line.seq,
                     time_s: line.time_s,
                 };
-                let agents = self.rosters.last().copied().unwrap_or(0);
                 self.rounds.push((round, (**reserve).clone(), agents));
             }
             Entry::Cosigned(cosigned) => self.cosigners = cosigned.voters.len(),
             Entry::Release(release) => {
                 let survivors = release.survivors.len() as u32;
                 self.end(release.round.0, Outcome::Released { survivors });
+                if let Some((line, _, _)) =
+                    self.rounds.iter_mut().find(|(line, _, _)| line.round == release.round.0)
+                {
+                    line.survivors.clone_from(&release.survivors);
+                }
             }
             Entry::Abort(abort) => {
                 let charged = abort.rho_charged != Privacy::Rho(Rho::zero());
@@ -247,6 +287,10 @@ impl Recorder {
             adjacency: genesis.adjacency,
             identity_method: genesis.identity_method,
             coordinator: genesis.coordinator,
+            compliance: genesis.compliance,
+            predecessors: genesis.predecessors.clone(),
+            federation_id: genesis.federation.clone(),
+            releases: self.releases(),
             enrolled: genesis.enrolled,
             corrupt: genesis.corrupt,
             survivors_min: genesis.survivors_min,
@@ -266,8 +310,31 @@ impl Recorder {
                 None => Completeness::UpTo { seq: head.seq },
                 Some(known) => Completeness::Head { seq: known.seq, last: head.seq },
             },
+            rosters: self.rosters,
             rounds: self.rounds.into_iter().map(|(line, _, _)| line).collect(),
         }
+    }
+
+    /// Every round that is charged or open, with its roster's size.
+    fn counted(&self) -> Vec<(&ReserveEntry, usize)> {
+        self.rounds
+            .iter()
+            .filter(|(line, _, _)| !matches!(line.outcome, Outcome::Aborted { charged: false, .. }))
+            .map(|(_, reserve, agents)| (reserve, *agents))
+            .collect()
+    }
+
+    /// The same as the exact Gaussian figure sees it; `None` where one has no noise.
+    fn releases(&self) -> Option<Vec<GaussianRelease>> {
+        let release = |(reserve, _): &(&ReserveEntry, usize)| {
+            Some(GaussianRelease {
+                delta: reserve.delta,
+                sigma_squared: reserve.sigma_squared.clone()?,
+                honest_min: reserve.survivors_min - reserve.corrupt,
+                coordinates: reserve.coordinates,
+            })
+        };
+        self.counted().iter().map(release).collect()
     }
 
     /// ε of every round that is charged or open.
@@ -286,29 +353,13 @@ impl Recorder {
         else {
             return figures;
         };
-        let counted: Vec<(&ReserveEntry, usize)> = self
-            .rounds
-            .iter()
-            .filter(|(line, _, _)| !matches!(line.outcome, Outcome::Aborted { charged: false, .. }))
-            .map(|(_, reserve, agents)| (reserve, *agents))
-            .collect();
+        let counted = self.counted();
         if counted.is_empty() {
             return Epsilon { zcdp: 0.0, gaussian: 0.0, ..figures };
         }
         figures.zcdp = zcdp::epsilon(&(&spent + &reserved), delta_mechanism);
-        let releases: Vec<GaussianRelease> = counted
-            .iter()
-            .filter_map(|(reserve, _)| {
-                Some(GaussianRelease {
-                    delta: reserve.delta,
-                    sigma_squared: reserve.sigma_squared.clone()?,
-                    honest_min: reserve.survivors_min - reserve.corrupt,
-                    coordinates: reserve.coordinates,
-                })
-            })
-            .collect();
         // The rules admit no release outside the theorem; were there one, there is no figure.
-        if releases.len() == counted.len() {
+        if let Some(releases) = self.releases() {
             figures.gaussian = bridge::epsilon(&releases, delta_mechanism).unwrap_or(f64::INFINITY);
         }
         let worst = figures.zcdp.max(figures.gaussian);
@@ -322,8 +373,24 @@ impl Recorder {
     }
 }
 
-fn finite<S: Serializer>(value: &f64, to: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn finite<S: Serializer>(value: &f64, to: S) -> Result<S::Ok, S::Error> {
     if value.is_finite() { to.serialize_f64(*value) } else { to.serialize_str("infinity") }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Open => f.write_str("open: counted as spent"),
+            Self::Released { survivors } => write!(f, "released by {survivors} agents"),
+            Self::Aborted { cause, votes: Some(votes), .. } => {
+                write!(f, "aborted ({cause}), given back by {votes} agents' votes")
+            }
+            Self::Aborted { cause, charged: true, .. } => write!(f, "aborted ({cause}), charged"),
+            Self::Aborted { cause, charged: false, .. } => {
+                write!(f, "aborted ({cause}), given back")
+            }
+        }
+    }
 }
 
 impl fmt::Display for Report {
@@ -336,6 +403,7 @@ impl fmt::Display for Report {
             self.enrolled, self.corrupt, self.survivors_min
         )?;
         writeln!(f, "signed by      {}", self.coordinator)?;
+        writeln!(f, "signed off by  {} (every plan)", self.compliance)?;
         writeln!(
             f,
             "entries        {} ({} epochs; {} rounds released, {} aborted, {} open)",
@@ -374,6 +442,14 @@ impl fmt::Display for Report {
 }
 
 impl Report {
+    /// What is charged and what open rounds hold.
+    pub(crate) fn counted_rho(&self) -> Privacy {
+        match (&self.spent, &self.reserved) {
+            (Privacy::Rho(spent), Privacy::Rho(reserved)) => Privacy::Rho(spent + reserved),
+            _ => Privacy::Unprotected,
+        }
+    }
+
     fn protection(&self) -> &'static str {
         match self.unit {
             Unit::Person => "one person, over all agents and rounds; add or remove",
@@ -426,19 +502,7 @@ impl Report {
                 Privacy::Rho(rho) => format!("{:.6}", rho.as_rational().to_f64_up()),
                 Privacy::Unprotected => "no noise".into(),
             };
-            let outcome = match &line.outcome {
-                Outcome::Open => "open: counted as spent".to_string(),
-                Outcome::Released { survivors } => format!("released by {survivors} agents"),
-                Outcome::Aborted { cause, votes: Some(votes), .. } => {
-                    format!("aborted ({cause}), given back by {votes} agents' votes")
-                }
-                Outcome::Aborted { cause, charged: true, .. } => {
-                    format!("aborted ({cause}), charged")
-                }
-                Outcome::Aborted { cause, charged: false, .. } => {
-                    format!("aborted ({cause}), given back")
-                }
-            };
+            let outcome = &line.outcome;
             writeln!(
                 f,
                 "{:>5}  {:>5}  {:<24}  {:>11}  {:>12}  {outcome}",
@@ -450,7 +514,7 @@ impl Report {
 }
 
 /// Four decimals, never less than the figure.
-fn round_up(value: f64) -> String {
+pub(crate) fn round_up(value: f64) -> String {
     if value.is_finite() {
         format!("{:.4}", (value * 10_000.0).ceil() / 10_000.0)
     } else {

@@ -7,8 +7,8 @@ use std::{
 
 use chorale_dp::{OverBudget, Rational, Rho, accountant::sampler_delta_under_cap};
 use chorale_plan::{
-    CohortError, CohortRule, MODULUS_BITS_MAX, SHARE_SIGMA_MIN, SPARSE_EPOCHS_MAX, graph_delta,
-    noise::REMOVABLE_LAYERS_MAX,
+    CohortError, CohortRule, MODULUS_BITS_MAX, SHARE_SIGMA_MIN, SPARSE_EPOCHS_MAX, SignOff,
+    graph_delta, noise::REMOVABLE_LAYERS_MAX,
 };
 use chorale_wire::{
     AgentId, Digest, Electorate, Epoch, RoundNumber, SessionId, Slot, SlotSet, VoterSignature,
@@ -32,6 +32,9 @@ use crate::{
 
 /// Longest free text in bytes: names, software, purpose.
 pub const TEXT_BYTES_MAX: usize = 128;
+
+/// Most predecessors that a federation names.
+const PREDECESSORS_MAX: usize = 64;
 
 /// Which rule an entry breaks. Whoever wrote the entry is to blame.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -122,6 +125,14 @@ pub enum Violation {
         found: String,
         /// What it must be.
         expected: String,
+    },
+    /// A plan that the compliance key did not sign off.
+    #[error("round {round}: plan '{plan}' is not signed off by the compliance key of genesis")]
+    SignOff {
+        /// The round.
+        round: RoundNumber,
+        /// The plan's name.
+        plan: String,
     },
     /// The round does not fit the cap.
     #[error("round {round} does not fit what the federation promised")]
@@ -529,6 +540,11 @@ impl State {
             return Err(Violation::EpochUnknown { round, epoch: entry.epoch });
         };
         check_numbers(entry)?;
+        let (federation, plan) = (self.genesis.federation.clone(), entry.plan_digest);
+        let sign_off = SignOff { federation, plan };
+        if !sign_off.is_signed(&self.genesis.compliance, entry.sign_off) {
+            return Err(Violation::SignOff { round, plan: entry.plan.clone() });
+        }
         let differs = |field| Err(Violation::Differs { round, field, fixed_by: "GENESIS" });
         if entry.corrupt != self.genesis.corrupt {
             return differs("corrupt");
@@ -738,6 +754,13 @@ fn check_genesis(entry: &GenesisEntry) -> Result<(), Violation> {
     }
     if entry.unit == Unit::Person && entry.identity_method == IdentityMethod::PerAgent {
         return Err(range("unit", "person-per-agent where persons are not told apart"));
+    }
+    let names = entry.predecessors.iter().map(|predecessor| &predecessor.federation);
+    if !names.clone().is_sorted_by(|a, b| a < b)
+        || names.clone().any(|name| *name == entry.federation)
+        || entry.predecessors.len() > PREDECESSORS_MAX
+    {
+        return Err(range("predecessors", "at most 64 other federations, ascending, each once"));
     }
     // T_min agents are the smallest roster that may follow.
     check_cohort(entry, entry.survivors_min, entry.survivors_min)

@@ -3,11 +3,14 @@
 
 mod aborts;
 mod heads;
+mod lineage;
+mod page;
 mod peer;
 
 use chorale_dp::{
     Rational, Rho, accountant::sampler_delta_under_cap, sampler::fast::total_variation_bound,
 };
+use chorale_plan::SignOff;
 use chorale_wire::{
     AgentId, Digest, Epoch, FederationId, Membership, RoundNumber, SecretKey, SessionId, Signature,
     Signed, Slot, SlotSet,
@@ -51,10 +54,22 @@ fn genesis(cap_rho: Privacy) -> GenesisEntry {
         catalogue: Digest::plain(b"catalogue"),
         coordinator: key().public(),
         authority: authority().public(),
+        compliance: compliance().public(),
+        predecessors: Vec::new(),
         accountant_version: ACCOUNTANT_VERSION.into(),
         software: "chorale 0.1.0".into(),
         purpose: "evaluation only".into(),
     }
+}
+
+fn compliance() -> SecretKey {
+    SecretKey::from_seed(&[4; 32])
+}
+
+/// The compliance key's word for the plan of [`reserve`].
+fn sign_off(federation: &str) -> Signature {
+    let federation = FederationId::new(federation).unwrap();
+    SignOff { federation, plan: Digest::plain(b"plan") }.sign(&compliance()).unwrap()
 }
 
 fn authority() -> SecretKey {
@@ -123,6 +138,7 @@ fn reserve(round: u64, epoch: u64) -> ReserveEntry {
         epoch: Epoch(epoch),
         plan: "taste".into(),
         plan_digest: Digest::plain(b"plan"),
+        sign_off: sign_off("test"),
         task: "cooccurrence".into(),
         mechanism: MechanismName::DiscreteGaussian,
         coordinates: 1847,

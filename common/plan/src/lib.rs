@@ -11,6 +11,7 @@ pub mod noise;
 mod person;
 mod plan;
 mod policy;
+mod sign_off;
 mod spec;
 mod stated;
 
@@ -20,6 +21,7 @@ pub use noise::{NoiseLayer, layers_kept};
 pub use person::{PersonSink, PersonVector, Pseudonym, SinkError};
 pub use plan::{Mechanism, Parameter, Parameters, Plan, PlanError, TaskSpec};
 pub use policy::{Policy, Refused};
+pub use sign_off::SignOff;
 pub use spec::{Derived, MODULUS_BITS_MAX, RoundSpec, SHARE_SIGMA_MIN, SpecError};
 pub use stated::{cost_of_units, cost_units, question};
 

@@ -100,6 +100,13 @@ impl Federation<'_> {
         let ports = free_ports();
         let config = folder.join("coordinator.toml");
         self.place.write(&config, &self.coordinator_config(ports))?;
+        let key = text(&self.place.root.join("compliance.key"));
+        Process::start(
+            &["coordinator", "plan", "sign", "--config", &text(&config), "--key", &key],
+            &self.place.log("compliance"),
+            false,
+        )?
+        .finish(60)?;
         let log = self.place.log(&format!("{}-coordinator", self.name));
         let mut coordinator = Process::start(
             &["coordinator", "run", "--config", &text(&config), "--exit-when-done", "--events"],
@@ -369,7 +376,7 @@ impl Federation<'_> {
         };
         let mut text = format!(
             "federation = {name:?}\npurpose = \"evaluation only\"\nagents = {stores}\ncatalogue = {catalogue:?}\n\
-             state = \"state\"\nkeys = {keys:?}\nlisten = \"127.0.0.1:{}\"\nenrolment_listen = \"127.0.0.1:{}\"\nenrolments_per_minute = 100000\n\n\
+             state = \"state\"\nkeys = {keys:?}\ncompliance = {compliance:?}\nlisten = \"127.0.0.1:{}\"\nenrolment_listen = \"127.0.0.1:{}\"\nenrolments_per_minute = 100000\n\n\
              [privacy]\n{privacy}\n\n[cohort]\nenrolled = {stores}\nsurvivors_min = {survivors_min}\n\n\
              [timing]\ngather_ms = 120000\nsetup_ms = 60000\nready_ms = 60000\nupload_ms = 60000\nreveal_ms = 30000\n",
             ports[0],
@@ -377,6 +384,7 @@ impl Federation<'_> {
             name = self.name,
             catalogue = data.join("catalogue.csv"),
             keys = self.place.root.join("coordinator-keys"),
+            compliance = self.place.root.join("compliance.pub"),
         );
         let plan = |name: &str,
                     task: &str,

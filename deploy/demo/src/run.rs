@@ -136,7 +136,7 @@ fn bar(quiet: bool, name: &str) -> ProgressBar {
     bar
 }
 
-/// The enrolment authority and the coordinator's own certificate.
+/// The enrolment authority, the coordinator's own certificate and the compliance officer's key.
 fn certify(place: &Workplace) -> Result<(), DemoError> {
     let authority = place.root.join("authority").display().to_string();
     let keys = place.root.join("coordinator-keys").display().to_string();
@@ -148,7 +148,11 @@ fn certify(place: &Workplace) -> Result<(), DemoError> {
         &log,
         false,
     )?
-    .finish(60)
+    .finish(60)?;
+    let compliance = place.root.join("compliance.key").display().to_string();
+    let log = place.log("compliance");
+    Process::start(&["coordinator", "plan", "keygen", "--out", &compliance], &log, false)?
+        .finish(60)
 }
 
 /// Each agent reads its own store's events, two agents at a time.

@@ -96,6 +96,11 @@ impl Federation {
         SecretKey::from_seed(&self.coordinator_seed)
     }
 
+    /// Who signs plans off: the authority's owner here.
+    pub(crate) fn compliance_key(&self) -> &SecretKey {
+        &self.authority
+    }
+
     pub(crate) fn config(&self, last_epoch: Epoch, last_round: RoundNumber) -> CoordinatorConfig {
         CoordinatorConfig {
             key: self.coordinator_key(),
@@ -125,6 +130,8 @@ impl Federation {
             catalogue: Digest::plain(b"catalogue"),
             coordinator: self.coordinator_key().public(),
             authority: self.authority.public(),
+            compliance: self.compliance_key().public(),
+            predecessors: Vec::new(),
             accountant_version: ACCOUNTANT_VERSION.to_string(),
             software: "chorale-simulator".to_string(),
             purpose: "simulation".to_string(),

@@ -9,7 +9,7 @@ use chorale_ledger::{
     ReserveEntry, RosterEntry, Unit,
 };
 use chorale_plan::{
-    CohortRule, Mechanism, Parameter, Parameters, Plan, RoundSpec, Shape, TaskSpec,
+    CohortRule, Mechanism, Parameter, Parameters, Plan, RoundSpec, Shape, SignOff, TaskSpec,
 };
 use chorale_secagg::{Modulus, packing};
 use chorale_task::{Model, catalogue, model::Tensor};
@@ -250,6 +250,8 @@ fn genesis(cap_rho: Privacy) -> GenesisEntry {
         catalogue: Digest::plain(b"catalogue"),
         coordinator: ledger::key().public(),
         authority: key(2).public(),
+        compliance: key(9).public(),
+        predecessors: Vec::new(),
         accountant_version: ACCOUNTANT_VERSION.to_string(),
         software: "chorale 0.1.0".to_string(),
         purpose: "evaluation only".to_string(),
@@ -283,7 +285,10 @@ fn ledgers(seeds: &mut Vec<Seed>) {
         for round in 1..=3 {
             let spec = spec(mechanism.clone(), round);
             let derived = spec.derive(12).expect("an admissible spec");
-            let reserve = ReserveEntry::of(&spec, &derived).expect("short");
+            let plan = spec.plan.digest().expect("short");
+            let sign_off = SignOff { federation: spec.federation.clone(), plan };
+            let sign_off = sign_off.sign(&key(9)).expect("short");
+            let reserve = ReserveEntry::of(&spec, &derived, sign_off).expect("short");
             append(&mut chain, Entry::Reserve(Box::new(reserve)));
             let end = match round {
                 1 => chain.release(released(&agents[1..])),

@@ -29,8 +29,8 @@ impl Case {
     }
 }
 
-/// What the Python verifier says about each case; `None` where there is no Python.
-fn python(cases: &[Case]) -> Option<Vec<serde_json::Value>> {
+/// The Python verifier, to be given arguments; `None` where there is no Python.
+pub(super) fn python_command() -> Option<Command> {
     let found = Command::new("python3").arg("--version").output();
     if !found.is_ok_and(|output| output.status.success()) {
         assert!(std::env::var_os(REQUIRED).is_none(), "{REQUIRED} is set and python3 is not there");
@@ -38,12 +38,19 @@ fn python(cases: &[Case]) -> Option<Vec<serde_json::Value>> {
         return None;
     }
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/audit/verify_ledger.py");
+    let mut command = Command::new("python3");
+    command.args(["-B", script, "--json"]);
+    Some(command)
+}
+
+/// What the Python verifier says about each case; `None` where there is no Python.
+fn python(cases: &[Case]) -> Option<Vec<serde_json::Value>> {
+    python_command()?;
     let folder = tempfile::tempdir().unwrap();
     let mut said = Vec::new();
     // Files that are held against the same head and key go into one process.
     for group in cases.chunk_by(|a, b| (a.head, a.key) == (b.head, b.key)) {
-        let mut command = Command::new("python3");
-        command.args(["-B", script, "--json"]);
+        let mut command = python_command()?;
         command.args(group[0].head.iter().flat_map(|head| ["--head".into(), head.to_string()]));
         command.args(group[0].key.iter().flat_map(|key| ["--key".into(), key.to_string()]));
         for (number, case) in group.iter().enumerate() {
@@ -305,6 +312,16 @@ fn both_verifiers_name_the_entry_that_breaks_a_rule() {
     edit("votes about another round", 11, &|line| {
         let Entry::Abort(abort) = &mut line.entry else { panic!() };
         abort.certificate = Some(Box::new(proof(5, 8)));
+    });
+    edit("a plan that was not signed off", 2, &|line| {
+        let Entry::Reserve(reserve) = &mut line.entry else { panic!() };
+        reserve.plan_digest = Digest::plain(b"another plan");
+    });
+    edit("itself as predecessor", 0, &|line| {
+        let Entry::Genesis(genesis) = &mut line.entry else { panic!() };
+        let (seq, hash) = (3, Digest::plain(b"head"));
+        let federation = genesis.federation.clone();
+        genesis.predecessors = vec![Predecessor { federation, seq, hash }];
     });
     edit("too few cosignatures", 12, &|line| {
         let Entry::Cosigned(cosigned) = &mut line.entry else { panic!() };

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use chorale_dp::Rho;
 use chorale_ledger::{AbortProof, Entry, Released, ReserveEntry, RosterEntry};
+use chorale_plan::SignOff;
 use chorale_round::coordinator;
 use chorale_wire::{AgentId, Digest, RoundNumber, message::AbortCause};
 use rand::RngExt as _;
@@ -69,7 +70,10 @@ impl World {
         let rho = derived.rho.clone().unwrap_or_else(Rho::zero);
         let modulus_bits = derived.modulus_bits;
         // RESERVE is in the ledger before the plan leaves.
-        let reserve = ReserveEntry::of(&spec, &derived).map_err(broken)?;
+        let plan = spec.plan.digest().map_err(broken)?;
+        let sign_off = SignOff { federation: spec.federation.clone(), plan };
+        let sign_off = sign_off.sign(self.federation.compliance_key()).map_err(broken)?;
+        let reserve = ReserveEntry::of(&spec, &derived, sign_off).map_err(broken)?;
         self.append(Entry::Reserve(Box::new(reserve)))?;
         self.open = Some(OpenRound { round, rho, modulus_bits, committed: false });
         self.opened.push(round);
