@@ -15,7 +15,7 @@ use std::{
 
 use chorale_gate::{Journal as _, Permit, Release, Settlement};
 use chorale_plan::{Derived, RoundSpec};
-use chorale_round::agent::{Action, Behind, Machine, RoundEnd};
+use chorale_round::agent::{Action, Behind, Fault, Machine, RoundEnd};
 use chorale_secagg::PairwiseTicket;
 use chorale_task::{Catalogue, Model};
 use chorale_transport::{LinkError, LinkEvent, LinkSender, Upload};
@@ -277,6 +277,10 @@ impl Driver {
             }
             Err(fault) => {
                 tracing::warn!(%fault, "a message of the coordinator was refused");
+                // The owner must know of a ledger with two histories, and keep the evidence.
+                if let Fault::Head(error) = &fault {
+                    self.say(&error.to_string());
+                }
                 Ok(())
             }
         }
