@@ -38,7 +38,7 @@ fn main() -> ExitCode {
 
 type Case = (&'static str, fn());
 
-const CASES: [Case; 10] = [
+const CASES: [Case; 11] = [
     ("an_unreadable_file", an_unreadable_file),
     ("a_wrong_column", a_wrong_column),
     ("a_negative_price", a_negative_price),
