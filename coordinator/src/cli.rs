@@ -7,11 +7,14 @@ use std::{
     process::ExitCode,
 };
 
-use chorale_ledger::{Expect, Head, Lineage, Page, Report};
+use chorale_dp::{Rational, Rho};
+use chorale_ledger::{Expect, Head, Lineage, Page, Privacy, Report};
+use chorale_task::Catalogue;
 use chorale_wire::PublicKey;
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::{
+    changes,
     config::Config,
     driver::now_s,
     enrolment,
@@ -123,6 +126,22 @@ enum LedgerCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Sign a change of what the ledger's first entry fixed, with the compliance officer's key.
+    ///
+    /// Budgets only shrink and floors only rise. Carry the file into the coordinator's state
+    /// folder and change its configuration to match: it goes into the ledger at the next start.
+    Change {
+        /// The ledger (JSON Lines) that is to change.
+        file: PathBuf,
+        /// The compliance officer's key, from `coordinator plan keygen`.
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+        /// Folder for the signed change.
+        #[arg(long, value_name = "DIR", default_value = ".")]
+        out: PathBuf,
+        #[command(flatten)]
+        what: ChangeOptions,
+    },
     /// Verify a ledger and write what it says as one page for people, to be read or printed.
     ///
     /// The page holds the budget round by round, every round with its noise, who took part, what
@@ -144,6 +163,30 @@ enum LedgerCommand {
         #[arg(long, value_name = "KEY", value_parser = public_key)]
         key: Option<PublicKey>,
     },
+}
+
+/// One kind of change at a time.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+struct ChangeOptions {
+    /// Another item catalogue, CSV; between plans only.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["software", "cap_rho", "survivors_min", "enrolled"])]
+    catalogue: Option<PathBuf>,
+    /// Another version of the coordinator's software.
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["cap_rho", "survivors_min", "enrolled"])]
+    software: Option<String>,
+    /// A lower cap on the sum of rho, as a fraction.
+    #[arg(long, value_name = "RHO", conflicts_with = "enrolled")]
+    cap_rho: Option<Rational>,
+    /// A higher floor of survivors, T_min.
+    #[arg(long, value_name = "N", conflicts_with = "enrolled")]
+    survivors_min: Option<u32>,
+    /// More enrolled agents, N.
+    #[arg(long, value_name = "N", requires = "corrupt")]
+    enrolled: Option<u32>,
+    /// How many of them are assumed corrupt, A.
+    #[arg(long, value_name = "A", requires = "enrolled")]
+    corrupt: Option<u32>,
 }
 
 /// Commands of the enrolment authority.
@@ -254,6 +297,9 @@ fn run(command: Command) -> Result<(), AnyError> {
         Command::Ledger(LedgerCommand::Verify { file, head, predecessor, key, json }) => {
             ledger_verify(&file, &predecessor, Expect { head, coordinator: key }, json)
         }
+        Command::Ledger(LedgerCommand::Change { file, key, out, what }) => {
+            ledger_change(&file, &key, &out, what)
+        }
         Command::Ledger(LedgerCommand::Report { file, html, head, predecessor, key }) => {
             ledger_report(&file, &predecessor, Expect { head, coordinator: key }, &html)
         }
@@ -298,6 +344,32 @@ fn read_ledger(file: &Path) -> Result<Vec<u8>, AnyError> {
         )
     };
     Ok(std::fs::read(file).map_err(failed)?)
+}
+
+fn ledger_change(
+    file: &Path,
+    key: &Path,
+    out: &Path,
+    options: ChangeOptions,
+) -> Result<(), AnyError> {
+    let catalogue = match options.catalogue {
+        Some(path) => Some(Catalogue::read_csv(&std::fs::read(path)?)?.digest()),
+        None => None,
+    };
+    let wanted = changes::Wanted {
+        catalogue,
+        software: options.software,
+        cap_rho: options.cap_rho.map(Rho::new).transpose()?.map(Privacy::Rho),
+        survivors_min: options.survivors_min,
+        enrolled: options.enrolled,
+        corrupt: options.corrupt,
+    };
+    let path = changes::sign(file, &sign_off::secret_key(key)?, wanted, out)?;
+    say(&format!(
+        "signed: carry {} into the coordinator's state folder, change its configuration to match, \
+         and start it again",
+        path.display()
+    ))
 }
 
 /// A ledger and its predecessors, verified. Also where none was given: what is missing is said.

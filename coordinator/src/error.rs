@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use chorale_wire::RoundNumber;
 
 use crate::{
-    calibrate::CalibrateError, ledger_file::LedgerFileError, sign_off::SignOffError,
-    state::StateError,
+    calibrate::CalibrateError, changes::ChangeError, ledger_file::LedgerFileError,
+    sign_off::SignOffError, state::StateError,
 };
 
 /// Everything that stops a running federation. Each says what happened and what to do.
@@ -67,6 +67,20 @@ pub enum RunError {
         path: PathBuf,
         /// What differs.
         what: &'static str,
+    },
+    /// A change of the promise cannot be read.
+    #[error("a change of the ledger's promise cannot be used")]
+    Change(#[from] ChangeError),
+    /// The catalogue was changed in the middle of a plan.
+    #[error(
+        "the catalogue was changed while plan {plan} had done {steps} of its rounds: let the plan end \
+         under the old catalogue first"
+    )]
+    CatalogueMidPlan {
+        /// The plan, counted from 1.
+        plan: u32,
+        /// Its rounds that are done.
+        steps: u32,
     },
     /// A plan is not signed off.
     #[error("a plan may not run")]

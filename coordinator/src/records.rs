@@ -13,7 +13,9 @@ use chorale_wire::{
     message::{AbortCause, HeadOffer, LedgerHead},
 };
 
-use crate::{config::Config, error::RunError, ledger_file::LedgerFile, programme::Programme};
+use crate::{
+    changes, config::Config, error::RunError, ledger_file::LedgerFile, programme::Programme,
+};
 
 /// How one person at several stores is bounded in every federation of this version.
 const IDENTITY_METHOD: IdentityMethod = IdentityMethod::HomeStore;
@@ -53,7 +55,8 @@ impl Records {
         }
         let chain = Chain::resume(whole)
             .map_err(|source| RunError::Ledger { path: path.into(), source: Box::new(source) })?;
-        let records = Self { path: path.into(), chain, file };
+        let mut records = Self { path: path.into(), chain, file };
+        records.change(&config.state, key, time_s)?;
         records.same_federation(&expected)?;
         Ok(records)
     }
@@ -159,6 +162,22 @@ impl Records {
         })?;
         let line = report.rounds.iter().find(|line| line.round == round);
         Ok(line.is_some_and(|line| matches!(line.outcome, Outcome::Released { .. })))
+    }
+
+    /// Takes over the signed changes that lie in the state folder and are not in the ledger yet.
+    fn change(&mut self, state: &Path, key: &SecretKey, time_s: u64) -> Result<(), RunError> {
+        for entry in changes::read_all(state)? {
+            if self.chain.next_change().is_some_and(|(next, _)| entry.serial < next) {
+                continue;
+            }
+            // Changes come between rounds; what a crash left open is charged, as ever.
+            for round in self.open_rounds() {
+                self.abort(round, AbortCause::Stopped, true, true, key, time_s)?;
+            }
+            tracing::info!(serial = entry.serial, what = ?entry.what, "the promise changes");
+            self.append(Entry::Change(Box::new(entry)), key, time_s)?;
+        }
+        Ok(())
     }
 
     fn same_federation(&self, expected: &GenesisEntry) -> Result<(), RunError> {

@@ -47,5 +47,13 @@ pub(crate) fn recover(
         Some(digest) => Model::decode(&state.load_model(&digest)?)?,
         None => programme.initial_model()?,
     };
+    // Between plans another catalogue begins with a new model.
+    let model = match (*model.catalogue() == programme.catalogue(), position.step) {
+        (true, _) => model,
+        (false, 0) => programme.initial_model()?,
+        (false, steps) => {
+            return Err(RunError::CatalogueMidPlan { plan: position.plan + 1, steps });
+        }
+    };
     Ok((position, model))
 }

@@ -213,7 +213,8 @@ fn public_key(path: &Path) -> Result<PublicKey, SignOffError> {
     PublicKey::parse(text.trim()).ok_or_else(|| SignOffError::Key { path: path.into() })
 }
 
-fn secret_key(path: &Path) -> Result<SecretKey, SignOffError> {
+/// The compliance officer's key from its file.
+pub(crate) fn secret_key(path: &Path) -> Result<SecretKey, SignOffError> {
     let text = Zeroizing::new(fs::read_to_string(path).map_err(failed("read", path))?);
     let seed = Digest::parse(text.trim()).ok_or_else(|| SignOffError::Key { path: path.into() })?;
     Ok(SecretKey::from_seed(seed.as_bytes()))

@@ -1,6 +1,6 @@
 """The lines of a ledger: one value has one text, and every key of an entry is named here, with what
 may stand in it (docs/ledger.md)."""
-import json, math, re, unicodedata
+import hashlib, json, math, re, unicodedata
 from fractions import Fraction
 from types import SimpleNamespace
 
@@ -38,6 +38,8 @@ FORMS = {name: dict(field.split(":") for field in fields.split()) for name, fiel
     "abort": "kind:abort round:u64 cause:cohort|survivors|votes|shares|stopped committed:bool "
     "unmask_started:bool rho_charged:rho spent:rho certificate:proof?",
     "cosigned": "kind:cosigned seq:u64 hash:hex voters:id[] signatures:sig[]",
+    "change": "kind:change what:catalogue|upgrade|roster|policy serial:u32 catalogue:hex? software:text? "
+    "cap_rho:rho? survivors_min:u32? enrolled:u32? corrupt:u32? signature:sig",
     "proof": "spec:hex cohort:id[] voters:id[] signatures:sig[]",
 }.items()}
 TEXTS = {"id": "[a-z0-9-]{1,64}", "hex": "[0-9a-f]{64}", "sig": "[0-9a-f]{128}", "text": "[^\0]{1,128}",
@@ -70,7 +72,7 @@ def read(form, value):
     return Fraction(value)
 
 def parse(text):
-    """The entry's kind, the whole line and the entry itself, as `read` gives them, and the bare entry."""
+    """The entry's kind, the whole line and the entry itself, as `read` gives them, and the SHA-256 of its text."""
     never = lambda found: need(False, f"{found} is no number of a ledger")
     try:
         value = json.loads(text.decode(), object_pairs_hook=once, parse_float=never, parse_constant=never)
@@ -81,4 +83,6 @@ def parse(text):
         need(canonical(value) == text, "not in canonical form: somebody rewrote it")
     except (ValueError, RecursionError) as error:
         raise Refused(f"no ledger entry: {error}") from None
-    return kind, line, entry, canonical(line.entry)
+    unsigned = {name: field for name, field in line.entry.items() if name != "signature"}
+    entry.unsigned = hashlib.sha256(canonical(unsigned)).digest()
+    return kind, line, entry, hashlib.sha256(canonical(line.entry)).digest()

@@ -6,6 +6,7 @@ and caps are exact fractions; the two figures of epsilon are floats, rounded up.
 file holds, 1 one does not (the first entry at fault is named), 2 wrong usage."""
 import argparse, hashlib, json, math, re, sys
 from fractions import Fraction
+from pathlib import Path
 
 from ed25519 import signed
 from epsilon import epsilon_gaussian, epsilon_zcdp, tau
@@ -29,6 +30,7 @@ class Ledger:
         self.genesis = self.roster = None
         self.last_round, self.spent, self.samplers, self.graphs = 0, Fraction(0), Fraction(0), Fraction(0)
         self.open, self.sessions, self.counted, self.ended = {}, set(), [], {"release": 0, "abort": 0}
+        self.serial, self.roster_is_old = 0, False
         self.heads, self.cosigned, self.cosigners = [], -1, 0  # each entry's hash, and the roster after it
 
     def held(self, what):
@@ -73,12 +75,12 @@ class Ledger:
             need(signed(self.genesis.authority, b"membership", payload, member.signature),
                  f"the membership of {agent} is not signed by the authority")
             entry.slots[agent] = len(entry.slots)
-        self.roster = entry
+        self.roster, self.roster_is_old = entry, False
 
     def take_reserve(self, entry):
         genesis, roster = self.genesis, self.roster
         need(entry.round > self.last_round, "rounds only ascend, from 1")
-        need(roster and roster.epoch == entry.epoch, "the epoch is not that of the latest roster")
+        need(roster and roster.epoch == entry.epoch and not self.roster_is_old, "the epoch is not that of the latest roster")
         need(1 <= entry.coordinates <= 2**24 and entry.scale_bits <= 40 and entry.delta >= 1
              and 2 <= entry.modulus_bits <= 62, "a number is out of its range")
         payload = number(len(genesis.federation)) + genesis.federation.encode() + entry.plan_digest
@@ -154,6 +156,24 @@ class Ledger:
             need(signed(key, b"ledger head", payload, signature), f"{roster.agents[slot]} did not cosign")
         self.cosigned, self.cosigners = entry.seq, len(voters)
 
+    def take_change(self, entry):
+        genesis, before = self.genesis, dict(vars(self.genesis))
+        need(entry.serial == self.serial + 1 and not self.open, "the serial number is wrong, or a round is open")
+        need(signed(genesis.compliance, b"ledger change", self.heads[0][0] + entry.unsigned, entry.signature),
+             "the change is not signed by the compliance key for this ledger")
+        fields = {"catalogue": ["catalogue"], "upgrade": ["software"], "roster": ["corrupt", "enrolled"]}
+        names = "cap_rho", "catalogue", "corrupt", "enrolled", "software", "survivors_min"
+        given = [name for name in names if getattr(entry, name) is not None]
+        policy = entry.what == "policy" and given and set(given) <= {"cap_rho", "survivors_min"}
+        need(policy or given == fields.get(entry.what), "the fields are not those of this change")
+        vars(genesis).update((name, getattr(entry, name)) for name in given)
+        need(all(before[name] <= getattr(genesis, name) for name in ("enrolled", "corrupt", "survivors_min")),
+             "a floor falls")
+        caps = before["cap_rho"], genesis.cap_rho
+        need(caps[0] == caps[1] or "unprotected" not in caps and caps[1] < caps[0], "the cap rises")
+        self.cohort(genesis.survivors_min, genesis.survivors_min)
+        self.serial, self.roster_is_old = entry.serial, self.roster_is_old or entry.what == "roster"
+
     def votes(self, held, roster, n, proof):
         cohort = self.slots(roster, proof.cohort, held.survivors_min)
         voters = self.slots(roster, proof.voters, roster.votes_min)
@@ -166,8 +186,7 @@ class Ledger:
             need(signed(key, b"survivor vote", payload, signature), f"{roster.agents[slot]} did not vote to abort")
 
 def rho_of(ledger):
-    unprotected = ledger.genesis.cap_rho == "unprotected"
-    return "unprotected" if unprotected else ledger.spent + ledger.held("rho")
+    return "unprotected" if ledger.genesis.cap_rho == "unprotected" else ledger.spent + ledger.held("rho")
 
 def epsilons(ledgers, delta):
     """Epsilon by zCDP and by the exact Gaussian, of all rounds that are charged or open."""
@@ -212,7 +231,7 @@ def step(ledger, seq, previous, time_s, text):
     need(line.seq == seq, f"entry {line.seq} stands where entry {seq} belongs")
     need(line.previous == previous, "it does not follow the entry before it: the chain is broken")
     numbers = seq.to_bytes(8, "big"), line.time_s.to_bytes(8, "big")
-    found = digest(b"chorale/1 ledger", previous, *numbers, hashlib.sha256(content).digest())
+    found = digest(b"chorale/1 ledger", previous, *numbers, content)
     need(line.hash == found, "the content does not have the hash that it carries")
     need(ledger.genesis or kind == "genesis", "a ledger begins with genesis")
     key = (ledger.genesis or entry).coordinator
@@ -244,10 +263,6 @@ def verify(content, head=None, key=None):
     ledger.hashes, ledger.complete_up_to = hashes, seq
     return ledger
 
-def read_file(path):
-    with open(path, "rb") as file:
-        return file.read()
-
 def main():
     arguments = argparse.ArgumentParser(description="Verifies Chorale ledgers offline.")
     arguments.add_argument("files", nargs="+", metavar="FILE")
@@ -263,8 +278,8 @@ def main():
     key = options.key and bytes.fromhex(options.key)
     for path in options.files:
         try:
-            ledger = verify(read_file(path), head, key)
-            shown = {"verified": True} | figures(ledger, [verify(read_file(path)) for path in options.predecessor])
+            ledger = verify(Path(path).read_bytes(), head, key)
+            shown = {"verified": True} | figures(ledger, [verify(Path(path).read_bytes()) for path in options.predecessor])
             shown |= {"head": f"{len(ledger.hashes) - 2}:{ledger.hashes[-1].hex()}",
                       "complete_up_to": ledger.complete_up_to, "cosigners": ledger.cosigners,
                       "cosigned_up_to": ledger.cosigned if ledger.cosigners else None}

@@ -155,6 +155,24 @@ pub(crate) mod hex32 {
     }
 }
 
+/// Serde for one value of 32 bytes that may be absent.
+pub(crate) mod hex32_option {
+    use super::*;
+
+    pub(crate) fn serialize<T: Bytes32, S: Serializer>(
+        value: &Option<T>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        value.as_ref().map(|value| hex::encode(value.bytes())).serialize(to)
+    }
+
+    pub(crate) fn deserialize<'de, T: Bytes32, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<T>, D::Error> {
+        hex32::deserialize(from).map(Some)
+    }
+}
+
 /// Serde for a list of values of 32 bytes.
 pub(crate) mod hex32_list {
     use super::*;

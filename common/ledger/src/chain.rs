@@ -308,6 +308,13 @@ impl Chain {
         self.head
     }
 
+    /// The next change's serial number, and the hash of the genesis entry, for
+    /// [`crate::ChangeEntry::sign`].
+    #[must_use]
+    pub fn next_change(&self) -> Option<(u32, Digest)> {
+        self.state.next_change()
+    }
+
     /// The last head that agents have cosigned, as the ledger holds it.
     #[must_use]
     pub fn cosigned(&self) -> Option<Head> {

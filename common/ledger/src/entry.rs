@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use crate::canonical::{hex32, hex32_list, hex64, hex64_list, number, whole};
 use crate::chain::Head;
+use crate::change::ChangeEntry;
 
 /// Names the way costs are computed and added up; a verifier refuses a ledger with another.
 pub const ACCOUNTANT_VERSION: &str = "zcdp-discrete-gaussian-1";
@@ -32,6 +33,8 @@ pub enum Entry {
     Abort(AbortEntry),
     /// The agents have cosigned an earlier head.
     Cosigned(CosignedEntry),
+    /// The promise changes.
+    Change(Box<ChangeEntry>),
 }
 
 /// What a federation promises, for its lifetime.

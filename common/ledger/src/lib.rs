@@ -11,6 +11,7 @@
 
 mod canonical;
 pub mod chain;
+pub mod change;
 pub mod entry;
 pub mod lineage;
 pub mod page;
@@ -18,7 +19,9 @@ pub mod report;
 pub mod rules;
 mod verify;
 
+pub use canonical::CanonicalError;
 pub use chain::{Chain, Head, HeadError, LedgerError, Released, torn_tail};
+pub use change::{Change, ChangeEntry};
 pub use entry::{
     ACCOUNTANT_VERSION, AbortEntry, AbortProof, Adjacency, CosignedEntry, Entry, GenesisEntry,
     IdentityMethod, MechanismName, MembershipLine, Predecessor, Privacy, ReleaseEntry,

@@ -221,7 +221,7 @@ impl Recorder {
     pub(crate) fn record(&mut self, line: &Line) {
         self.entries += 1;
         match &line.entry {
-            Entry::Genesis(_) => {}
+            Entry::Genesis(_) | Entry::Change(_) => {}
             Entry::Roster(roster) => {
                 self.rosters.push(roster.agents.clone());
                 if roster.agents.len() > COMPLETE_GRAPH_AGENTS_MAX {

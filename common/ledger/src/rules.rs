@@ -17,11 +17,12 @@ use chorale_wire::{
     message::AbortCertificate,
 };
 
+mod changes;
 mod cosigned;
 
 pub(crate) use cosigned::Links;
 
-use self::cosigned::Heads;
+use self::{changes::Changes, cosigned::Heads};
 use crate::{
     chain::Head,
     entry::{
@@ -229,6 +230,12 @@ pub enum Violation {
         /// The claimed voter.
         voter: AgentId,
     },
+    /// A change that the compliance key did not sign for this ledger.
+    #[error("change {serial} is not signed by the compliance key for this ledger")]
+    ChangeUnsigned {
+        /// Its serial number.
+        serial: u32,
+    },
     /// A cosigned head that is none, or an old one.
     #[error("entry {seq} is none after the last cosigned head, or has another hash")]
     HeadUnknown {
@@ -279,6 +286,7 @@ pub(crate) struct State {
     /// δ that the sparse graphs cost.
     graphs_spent: Rational,
     heads: Heads,
+    changes: Changes,
 }
 
 /// A roster, and whose votes count in it.
@@ -351,11 +359,13 @@ impl State {
             samplers_spent: Rational::zero(),
             graphs_spent: Rational::zero(),
             heads: Heads::default(),
+            changes: Changes::default(),
         })
     }
 
     /// The last entry that was taken over is this one.
     pub(crate) fn passed(&mut self, head: Head) {
+        self.changes.genesis.get_or_insert(head.hash);
         self.heads.passed(head, self.roster.clone());
     }
 
@@ -419,6 +429,7 @@ impl State {
             Entry::Release(release) => self.check_release(release),
             Entry::Abort(abort) => self.check_abort(abort),
             Entry::Cosigned(cosigned) => self.heads.check(cosigned),
+            Entry::Change(change) => self.check_change(change),
         }
     }
 
@@ -430,6 +441,7 @@ impl State {
                 self.graphs_spent = self.graphs_with(roster);
                 // It was checked, so there is one.
                 self.roster = RosterInForce::new(roster, &self.genesis).ok().map(Arc::new);
+                self.changes.roster_is_old = false;
             }
             Entry::Reserve(reserve) => {
                 let agents = self.roster.as_ref().map_or(0, |roster| roster.entry.agents.len());
@@ -454,6 +466,7 @@ impl State {
                 self.charge(abort.round, &abort.rho_charged);
             }
             Entry::Cosigned(cosigned) => self.heads.commit(cosigned),
+            Entry::Change(change) => self.commit_change(change),
         }
     }
 
@@ -536,7 +549,9 @@ impl State {
             return Err(range("round", "1 or more"));
         }
         let roster = self.roster.as_ref().map(|roster| &roster.entry);
-        let Some(roster) = roster.filter(|roster| roster.epoch == entry.epoch) else {
+        let in_force =
+            |roster: &&RosterEntry| roster.epoch == entry.epoch && !self.changes.roster_is_old;
+        let Some(roster) = roster.filter(in_force) else {
             return Err(Violation::EpochUnknown { round, epoch: entry.epoch });
         };
         check_numbers(entry)?;

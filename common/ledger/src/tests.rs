@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod aborts;
+mod changes;
 mod heads;
 mod lineage;
 mod page;

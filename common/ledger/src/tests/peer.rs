@@ -6,6 +6,7 @@
 use std::{fs, process::Command};
 
 use super::*;
+use crate::change::Change;
 
 /// Set where a missing interpreter must fail the tests instead of skipping them.
 const REQUIRED: &str = "CHORALE_REQUIRE_PEERS";
@@ -119,6 +120,8 @@ fn rich() -> Ledger {
     ledger.append(abort).unwrap();
     ledger.append(Entry::Cosigned(heads::cosigned(ledger.chain.head(), 8))).unwrap();
     ledger.append(roster(7)).unwrap();
+    let floor = changes::change(&ledger, Change::Policy, 1, |c| c.survivors_min = Some(10));
+    ledger.append(floor).unwrap();
     ledger.reserve(reserve(8, 7)).unwrap();
     ledger
 }
@@ -312,6 +315,14 @@ fn both_verifiers_name_the_entry_that_breaks_a_rule() {
     edit("votes about another round", 11, &|line| {
         let Entry::Abort(abort) = &mut line.entry else { panic!() };
         abort.certificate = Some(Box::new(proof(5, 8)));
+    });
+    edit("an unsigned change", 14, &|line| {
+        let Entry::Change(change) = &mut line.entry else { panic!() };
+        change.survivors_min = Some(11);
+    });
+    edit("a change of two things", 14, &|line| {
+        let Entry::Change(change) = &mut line.entry else { panic!() };
+        change.what = Change::Upgrade;
     });
     edit("a plan that was not signed off", 2, &|line| {
         let Entry::Reserve(reserve) = &mut line.entry else { panic!() };
