@@ -205,7 +205,7 @@ def figures(ledger, predecessors):
     shown |= {"rho_spent": ledger.spent if noise else "unprotected",
               "rho_reserved": ledger.held("rho") if noise else "unprotected"}
     shown["epsilon_zcdp"], shown["epsilon_gaussian"] = epsilons([ledger], delta)
-    given, seen, missing, wanted = {}, {}, set(), list(genesis.predecessors)
+    seen, missing, wanted = {}, set(), list(genesis.predecessors)
     given = {predecessor.genesis.federation: predecessor for predecessor in predecessors}
     while wanted:
         named = wanted.pop()
