@@ -239,13 +239,13 @@ mod tests {
     const CATALOGUE: &str =
         concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data/complete-journey/catalogue.csv");
 
-    fn config(folder: &Path, rounds: u32) -> Config {
+    fn config(folder: &Path, persons_max: u32) -> Config {
         let path = folder.join("coordinator.toml");
         let text = format!(
             "federation = \"retail\"\nagents = 12\ncatalogue = {CATALOGUE:?}\nstate = \"state\"\n\
              keys = \"keys\"\nlisten = \"127.0.0.1:7443\"\n[privacy]\nepsilon = 4.0\n\
              [cohort]\nenrolled = 12\nsurvivors_min = 10\n[[plan]]\nname = \"popular\"\n\
-             task = \"popularity\"\nrounds = {rounds}\npersons_max = 128\n\
+             task = \"popularity\"\nrounds = 1\npersons_max = {persons_max}\n\
              events_before_s = 1512190800\n"
         );
         fs::write(&path, text).unwrap();
@@ -262,7 +262,7 @@ mod tests {
         let key = folder.path().join("compliance.key");
         keygen(&key, &mut rng()).unwrap();
         assert!(matches!(keygen(&key, &mut rng()), Err(SignOffError::Exists { .. })));
-        let config_1 = config(folder.path(), 1);
+        let config_1 = config(folder.path(), 128);
         let plan = service::plans(&config_1).unwrap().remove(0);
         let unsigned = SignOffs::open(&config_1).unwrap().of(&plan).unwrap_err();
         assert!(matches!(unsigned, RunError::SignOff(SignOffError::Unsigned { .. })), "{unsigned}");
@@ -270,8 +270,8 @@ mod tests {
         assert_eq!(signed, [("popular".to_string(), plan.digest().unwrap())]);
         let sign_offs = SignOffs::open(&config_1).unwrap();
         sign_offs.of(&plan).unwrap();
-        // Another number of rounds is another plan.
-        let other = service::plans(&config(folder.path(), 2)).unwrap().remove(0);
+        // With room for more persons it is another plan.
+        let other = service::plans(&config(folder.path(), 129)).unwrap().remove(0);
         let error = sign_offs.of(&other).unwrap_err();
         let said = std::error::Error::source(&error).unwrap().to_string();
         assert!(said.contains("popular") && said.contains("plan sign"), "{said}");
