@@ -29,6 +29,7 @@ use crate::{
     fault::ConnectionFault,
     frame::{self, ANSWER_BYTES_MAX, FrameWriter, UploadAnswer},
     tls::{self, COORDINATOR_NAME, Credentials, TlsError},
+    traffic::{Counter, Traffic},
     upload::{Bulk, Upload},
 };
 
@@ -123,6 +124,7 @@ pub struct LinkSender {
     upload: mpsc::Sender<Pending>,
     close: Arc<watch::Sender<bool>>,
     ended: watch::Receiver<bool>,
+    traffic: Counter,
 }
 
 impl LinkSender {
@@ -144,6 +146,12 @@ impl LinkSender {
     /// [`LinkError`]; in every case nothing was sent.
     pub fn upload(&self, upload: Upload) -> Result<(), LinkError> {
         self.enqueue(upload.header, Box::new(upload.release))
+    }
+
+    /// What this link has sent and received so far, over all its connections.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        self.traffic.total()
     }
 
     /// Sends the control messages that wait (at most two seconds), closes the connection and ends
@@ -194,8 +202,10 @@ pub fn connect(
     let (events, event_queue) = mpsc::channel(bounds::AGENT_EVENT_QUEUE);
     let (close, closing) = watch::channel(false);
     let (ended_flag, ended) = watch::channel(false);
+    let traffic = Counter::default();
     let link = Link {
         config,
+        traffic: traffic.clone(),
         events,
         outgoing: Outgoing { queue: control_queue, backlog: VecDeque::new(), greeted: false },
         uploads: Uploads { queue: uploads, current: None },
@@ -205,7 +215,7 @@ pub fn connect(
         link.run(jitter).await;
         ended_flag.send_replace(true);
     });
-    Ok((LinkSender { control, upload, close: Arc::new(close), ended }, event_queue))
+    Ok((LinkSender { control, upload, close: Arc::new(close), ended, traffic }, event_queue))
 }
 
 /// An upload that the coordinator does not have yet.
@@ -224,6 +234,7 @@ impl std::fmt::Debug for Pending {
 
 struct Link {
     config: AgentLinkConfig,
+    traffic: Counter,
     events: mpsc::Sender<LinkEvent>,
     outgoing: Outgoing,
     uploads: Uploads,
@@ -283,11 +294,13 @@ impl Link {
             },
             () = closed(&mut closing) => return ConnectionFault::ClosedHere,
         };
+        self.traffic.begin(&dialled.connection);
         let fault = self.serve(&dialled.connection, dialled.send, dialled.receive).await;
         let (code, words) = fault.closing();
         dialled.connection.close(code, words.as_bytes());
         // Lets the close frame leave; an error is only the time-out.
         let _ = timeout(CLOSE_TIMEOUT, dialled.endpoint.wait_idle()).await;
+        self.traffic.end();
         fault
     }
 
@@ -525,7 +538,7 @@ async fn write_message(
     message: &ToCoordinator,
 ) -> Result<(), ConnectionFault> {
     match codec::encode(message, AGENT_CONTROL_BYTES_MAX) {
-        Ok(bytes) => send.send(&bytes).await,
+        Ok(bytes) => send.send(bytes.into()).await,
         Err(error) => {
             tracing::error!(%error, "a control message of this agent cannot be sent");
             Ok(())

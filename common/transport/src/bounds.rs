@@ -15,6 +15,11 @@ pub const STREAM_WINDOW_BYTES: u32 = 2 << 20;
 /// that may be in flight towards it.
 pub const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
 
+/// Bytes of packets that wait in the operating system for the coordinator to read them, and as many
+/// that wait to be sent: what a roster of agents sends within a moment. The system may allow less
+/// (`net.core.rmem_max` on Linux); what does not fit is lost and sent again.
+pub const SOCKET_BUFFER_BYTES: usize = 4 << 20;
+
 /// Control messages that wait at an agent for the line; one more is refused to the caller.
 pub const AGENT_CONTROL_QUEUE: usize = 64;
 

@@ -13,9 +13,10 @@ use quinn::{
     crypto::{CryptoError, HmacKey},
 };
 use sha2::Sha256;
+use socket2::SockRef;
 
 use crate::{
-    bounds::{CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES},
+    bounds::{CONNECTION_WINDOW_BYTES, SOCKET_BUFFER_BYTES, STREAM_WINDOW_BYTES},
     tls::Credentials,
 };
 
@@ -66,6 +67,13 @@ pub(crate) fn listen(
     // The default generator would drop packets of a former process before a reset is sent.
     endpoint.cid_generator(move || Box::new(ids.clone()));
     let socket = std::net::UdpSocket::bind(bind)?;
+    // All agents' packets go through this one socket. More room than the system gives by itself is
+    // a matter of speed only.
+    let buffers = SockRef::from(&socket);
+    let receive = buffers.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
+    if let Err(error) = receive.and_then(|()| buffers.set_send_buffer_size(SOCKET_BUFFER_BYTES)) {
+        tracing::debug!(%error, "the socket keeps the system's buffers");
+    }
     Endpoint::new(endpoint, Some(config), socket, Arc::new(TokioRuntime))
 }
 

@@ -9,6 +9,7 @@
 //! A frame is four bytes of length (big-endian) and as many bytes. The length is checked against
 //! the reader's limit before anything is allocated, and memory grows only with what has arrived.
 
+use bytes::Bytes;
 use chorale_wire::message::Reason;
 use quinn::{RecvStream, SendStream};
 use serde::{Deserialize, Serialize};
@@ -83,39 +84,31 @@ pub(crate) async fn write_frame(
 }
 
 /// Writes frames to a stream. What is on its way is kept here, so that a writer which is
-/// interrupted never leaves half a frame before the next one.
+/// interrupted never leaves half a frame before the next one. The bytes of a frame are shared with
+/// the stream until the peer has acknowledged them, never copied: a message for thousands of peers
+/// exists once, however slowly they take it.
 pub(crate) struct FrameWriter {
     stream: SendStream,
-    buffer: Vec<u8>,
-    written: usize,
+    /// Parts of frames that the stream has not taken yet.
+    rest: Vec<Bytes>,
 }
 
 impl FrameWriter {
     pub(crate) fn new(stream: SendStream) -> Self {
-        Self { stream, buffer: Vec::new(), written: 0 }
+        Self { stream, rest: Vec::new() }
     }
 
     /// Writes one frame. The frame is taken over before the first wait.
-    pub(crate) async fn send(&mut self, bytes: &[u8]) -> Result<(), ConnectionFault> {
+    pub(crate) async fn send(&mut self, bytes: Bytes) -> Result<(), ConnectionFault> {
         let length = u32::try_from(bytes.len())
             .map_err(|_| ConnectionFault::protocol("a frame above 4 GiB was to be sent"))?;
-        self.buffer.drain(..self.written);
-        self.written = 0;
-        self.buffer.extend_from_slice(&length.to_be_bytes());
-        self.buffer.extend_from_slice(bytes);
+        self.rest.extend([Bytes::copy_from_slice(&length.to_be_bytes()), bytes]);
         self.flush().await
     }
 
     /// Writes what an interrupted [`FrameWriter::send`] left.
     async fn flush(&mut self) -> Result<(), ConnectionFault> {
-        while self.written < self.buffer.len() {
-            let rest = &self.buffer[self.written..];
-            let rest = &rest[..rest.len().min(CHUNK_BYTES)];
-            self.written += within_stall(async { Ok(self.stream.write(rest).await?) }).await?;
-        }
-        self.buffer.clear();
-        self.written = 0;
-        Ok(())
+        write_shared(&mut self.stream, &mut self.rest).await
     }
 
     /// Ends the stream and waits until the peer has everything, or is gone.
@@ -125,6 +118,20 @@ impl FrameWriter {
             let _ = self.stream.stopped().await;
         }
     }
+}
+
+/// Writes bytes that the stream shares; what it has taken is gone from `rest`, also when this is
+/// interrupted. Each step has [`STALL_TIMEOUT`].
+pub(crate) async fn write_shared(
+    stream: &mut SendStream,
+    rest: &mut Vec<Bytes>,
+) -> Result<(), ConnectionFault> {
+    while !rest.is_empty() {
+        // Either this waits and nothing was written, or what was written is taken off `rest`.
+        let written = within_stall(async { Ok(stream.write_chunks(rest).await?) }).await?;
+        rest.drain(..written.chunks);
+    }
+    Ok(())
 }
 
 /// Writes bytes chunk by chunk; each chunk has [`STALL_TIMEOUT`].

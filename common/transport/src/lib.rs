@@ -12,6 +12,7 @@
 //!     -> Result<(LinkSender, mpsc::Receiver<LinkEvent>), TlsError>
 //! LinkSender::control(&self, ToCoordinator) -> Result<(), LinkError>       never waits
 //! LinkSender::upload(&self, Upload) -> Result<(), LinkError>               never waits, resumes
+//! LinkSender::traffic(&self) -> Traffic                                    bytes on the wire
 //! LinkSender::close(&self).await                                           flushes
 //! LinkEvent::{Connected, Disconnected{reason, retry_in}, Control(ToAgent), Model(Vec<u8>),
 //!             Uploaded{session}, UploadRefused{session, reason}}
@@ -25,6 +26,7 @@
 //! Server::bind(ServerConfig::new(address, credentials, admit))
 //!     -> Result<(Server, mpsc::Receiver<ServerEvent>), ServerError>
 //! Server::send(&self, &AgentId, &ToAgent) -> Result<(), SendError>         never waits
+//! EncodedMessage::new(&ToAgent); Server::send_encoded(&self, &AgentId, &EncodedMessage)
 //! Server::send_model(&self, &AgentId, Arc<Vec<u8>>) -> Result<(), SendError>
 //! Server::expect_uploads(&self, SessionId, length: u64), expect_no_uploads(&self)
 //! Server::disconnect(&self, &AgentId, &Reason), connected(&self), local_address(&self)
@@ -66,6 +68,7 @@ pub mod keys;
 pub mod server;
 pub mod tls;
 mod token;
+mod traffic;
 mod upload;
 
 #[cfg(test)]
@@ -83,7 +86,9 @@ pub use files::FileError;
 pub use invitation::{Invitation, TokenEntry, TokenList};
 pub use keys::{CoordinatorKeys, Enrolment, KeyError, ServerBundle, ServerRequest, StoreKeys};
 pub use server::{
-    Admit, ArrivedVector, ConnectionId, SendError, Server, ServerConfig, ServerError, ServerEvent,
+    Admit, ArrivedVector, ConnectionId, EncodedMessage, SendError, Server, ServerConfig,
+    ServerError, ServerEvent,
 };
 pub use tls::{CertificateError, CertificateFacts, Credentials, TlsError};
+pub use traffic::Traffic;
 pub use upload::Upload;

@@ -2,6 +2,7 @@
 //! one hold up another.
 
 mod connection;
+mod message;
 mod uploads;
 
 use std::{
@@ -15,9 +16,10 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use chorale_wire::{
-    AgentId, Digest, SessionId, Signed, ToAgent, ToCoordinator, codec,
-    limits::{CONTROL_BYTES_MAX, MODEL_BYTES_MAX, VECTOR_BYTES_MAX},
+    AgentId, Digest, SessionId, Signed, ToAgent, ToCoordinator,
+    limits::{MODEL_BYTES_MAX, VECTOR_BYTES_MAX},
     message::{MaskedHeader, Reason},
 };
 use quinn::{Connection, Endpoint, Incoming};
@@ -26,8 +28,8 @@ use tokio::{
     time::{interval, timeout},
 };
 
-pub use self::uploads::ArrivedVector;
-use self::uploads::UploadStore;
+pub use self::{message::EncodedMessage, uploads::ArrivedVector};
+use self::{message::Shared as SharedBytes, uploads::UploadStore};
 use crate::{
     bounds::{
         self, CLOSE_TIMEOUT, HANDSHAKES_MAX, SERVER_CONTROL_QUEUE, SERVER_CONTROL_QUEUE_BYTES,
@@ -252,8 +254,17 @@ impl Server {
     /// # Errors
     /// [`SendError`]. An agent whose queue is full is disconnected.
     pub fn send(&self, agent: &AgentId, message: &ToAgent) -> Result<(), SendError> {
-        let bytes = codec::encode(message, CONTROL_BYTES_MAX)
+        let encoded = EncodedMessage::new(message)
             .map_err(|source| SendError::Encode { agent: agent.clone(), source })?;
+        self.send_encoded(agent, &encoded)
+    }
+
+    /// As [`Self::send`], of a message that was encoded before: all agents share its bytes.
+    ///
+    /// # Errors
+    /// [`SendError`]. An agent whose queue is full is disconnected.
+    pub fn send_encoded(&self, agent: &AgentId, message: &EncodedMessage) -> Result<(), SendError> {
+        let bytes = message.bytes();
         self.with_line(agent, |line| {
             let waiting = line.queued_bytes.fetch_add(bytes.len(), Ordering::Relaxed);
             waiting + bytes.len() <= SERVER_CONTROL_QUEUE_BYTES
@@ -269,7 +280,8 @@ impl Server {
         if model.is_empty() || model.len() > MODEL_BYTES_MAX {
             return Err(SendError::ModelLength { length: model.len() });
         }
-        self.with_line(agent, |line| line.models.try_send(model).is_ok())
+        let bytes = Bytes::from_owner(SharedBytes(model));
+        self.with_line(agent, |line| line.models.try_send(bytes).is_ok())
     }
 
     /// From now on takes vectors of this session and length only, and forgets partial ones of
@@ -363,9 +375,9 @@ impl fmt::Debug for Shared {
 struct Line {
     id: ConnectionId,
     connection: Connection,
-    control: mpsc::Sender<Vec<u8>>,
+    control: mpsc::Sender<Bytes>,
     queued_bytes: Arc<AtomicUsize>,
-    models: mpsc::Sender<Arc<Vec<u8>>>,
+    models: mpsc::Sender<Bytes>,
     ended: watch::Receiver<bool>,
     closed_because: Arc<OnceLock<ClosedBecause>>,
 }
@@ -379,9 +391,9 @@ enum ClosedBecause {
 
 /// The receiving halves of a [`Line`]'s queues.
 struct Queues {
-    control: mpsc::Receiver<Vec<u8>>,
+    control: mpsc::Receiver<Bytes>,
     queued_bytes: Arc<AtomicUsize>,
-    models: mpsc::Receiver<Arc<Vec<u8>>>,
+    models: mpsc::Receiver<Bytes>,
     closed_because: Arc<OnceLock<ClosedBecause>>,
 }
 

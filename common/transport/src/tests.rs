@@ -11,7 +11,10 @@ use std::{
 };
 
 use chorale_wire::{
-    Digest, Epoch, RoundNumber, SecretKey, SessionId, Signed, Slot, SlotSet, message::MaskedHeader,
+    Digest, Epoch, RoundNumber, SecretKey, SessionId, Signed, Slot, SlotSet, ToAgent,
+    ToCoordinator, codec,
+    limits::CONTROL_BYTES_MAX,
+    message::{MaskedHeader, Reason, Refusal, RefusalCode, Waiting},
 };
 use quinn::crypto::rustls::QuicClientConfig;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
@@ -20,8 +23,10 @@ use support::{Federation, agent_id, hello, next, now_s, until, until_connected, 
 use tokio::sync::mpsc;
 
 use crate::{
-    AgentLinkConfig, ArrivedVector, ConnectionFault, Credentials, LinkError, LinkEvent, LinkSender,
-    Server, ServerError, ServerEvent, agent_link, connect, frame,
+    AgentLinkConfig, ArrivedVector, ConnectionFault, Credentials, EncodedMessage, LinkError,
+    LinkEvent, LinkSender, SendError, Server, ServerError, ServerEvent, Traffic, agent_link,
+    connect,
+    frame::{self, FrameWriter},
     tls::{self, COORDINATOR_NAME},
     upload::Bulk,
 };
@@ -135,6 +140,97 @@ async fn bad_frames_end_the_connection_before_anything_is_allocated() {
     }
 }
 
+/// The line blocks because nobody takes the events; every send is given up at its first wait.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_interrupted_writer_goes_on_where_it_was() {
+    const MESSAGES: u64 = 6_000;
+    let mut federation = Federation::new(14);
+    let enrolled = federation.enrol("store-1");
+    let (_server, mut events, port) = federation.serve();
+    let crypto = tls::agent_config(&enrolled.credentials).unwrap();
+    let (_connection, send, _receive) = knock(port, crypto).await.unwrap();
+    let message = |round: u64| {
+        ToCoordinator::Refusal(
+            Signed::sign(
+                &Refusal {
+                    epoch: Epoch(1),
+                    round: RoundNumber(round),
+                    slot: Slot(0),
+                    code: RefusalCode::Unable,
+                    reason: Reason::new(&"x".repeat(500)),
+                },
+                &SecretKey::from_seed(&[1; 32]),
+            )
+            .unwrap(),
+        )
+    };
+    let mut writer = FrameWriter::new(send);
+    let mut interrupted = 0;
+    for round in 0..MESSAGES {
+        let bytes = codec::encode(&message(round), CONTROL_BYTES_MAX).unwrap();
+        tokio::select! {
+            biased;
+            sent = writer.send(bytes.into()) => sent.unwrap(),
+            () = std::future::ready(()) => interrupted += 1,
+        }
+    }
+    assert!(interrupted > 0, "the line never blocked");
+    let finished = tokio::spawn(async move { writer.finish().await });
+    for round in 0..MESSAGES {
+        let arrived = until(&mut events, |event| match event {
+            ServerEvent::Control { message, .. } => Some(message),
+            _ => None,
+        })
+        .await;
+        assert!(arrived == message(round), "message {round} is another one");
+    }
+    finished.await.unwrap();
+}
+
+#[tokio::test]
+async fn one_encoded_message_reaches_every_agent_and_is_not_copied() {
+    let mut federation = Federation::new(15);
+    let (server, _events, port) = federation.serve();
+    let mut links = Vec::new();
+    for agent in ["store-1", "store-2", "store-3"] {
+        let (sender, mut link_events) = link(&mut federation, agent, port);
+        until_linked(&mut link_events).await;
+        links.push((agent, sender, link_events));
+    }
+    let waiting = ToAgent::Waiting(Waiting { what: Reason::new("for the others") });
+    let encoded = EncodedMessage::new(&waiting).unwrap();
+    assert_eq!(encoded.bytes().as_ptr(), encoded.clone().bytes().as_ptr());
+    for (agent, _, link_events) in &mut links {
+        server.send_encoded(&agent_id(agent), &encoded).unwrap();
+        let message = until(link_events, |event| match event {
+            LinkEvent::Control(message) => Some(message),
+            _ => None,
+        })
+        .await;
+        assert_eq!(message, waiting);
+    }
+    let absent = server.send_encoded(&agent_id("store-4"), &encoded).unwrap_err();
+    assert!(matches!(absent, SendError::NotConnected { .. }));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_link_counts_its_traffic_over_all_its_connections() {
+    let mut federation = Federation::new(16);
+    let (server, mut events, port) = federation.serve();
+    let (sender, mut link_events) = link(&mut federation, "store-1", port);
+    assert_eq!(sender.traffic(), Traffic::default());
+    until_linked(&mut link_events).await;
+    let mut sent = vector(1_000_000, 6);
+    sent.upload(&sender);
+    until_vector(&mut events).await;
+    let first = sender.traffic();
+    assert!(first.sent > 1_000_000 && first.received > 0, "{first:?}");
+    server.disconnect(&agent_id("store-1"), &Reason::new("a test cuts the line"));
+    until_linked(&mut link_events).await;
+    let second = sender.traffic();
+    assert!(second.sent > first.sent && second.received > first.received, "{second:?}");
+}
+
 /// A vector that did not come from the gate, which tells where it is read.
 struct TestVector {
     session: SessionId,
@@ -246,7 +342,7 @@ async fn an_upload_cut_in_the_middle_resumes_and_arrives_once_and_intact() {
     server.expect_uploads(sent.session, 20_000_000);
     sent.upload(&sender);
     sent.middle.recv().await.unwrap();
-    let reason = chorale_wire::message::Reason::new("a test cuts the line");
+    let reason = Reason::new("a test cuts the line");
     server.disconnect(&agent_id("store-1"), &reason);
     let (header, arrived) = until_vector(&mut events).await;
     assert!(arrived.bytes() == sent.bytes, "the vector differs");

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
+use bytes::Bytes;
 use chorale_wire::{AgentId, Digest, ToCoordinator, codec, limits::AGENT_CONTROL_BYTES_MAX};
 use quinn::{Connection, Incoming, RecvStream, SendStream};
 use rustls_pki_types::CertificateDer;
@@ -198,14 +199,15 @@ async fn read_control(
 
 async fn write_control(
     send: &mut FrameWriter,
-    queue: &mut mpsc::Receiver<Vec<u8>>,
+    queue: &mut mpsc::Receiver<Bytes>,
     queued_bytes: &std::sync::atomic::AtomicUsize,
 ) -> ConnectionFault {
     while let Some(bytes) = queue.recv().await {
-        if let Err(fault) = send.send(&bytes).await {
+        let length = bytes.len();
+        if let Err(fault) = send.send(bytes).await {
             return fault;
         }
-        queued_bytes.fetch_sub(bytes.len(), Ordering::Relaxed);
+        queued_bytes.fetch_sub(length, Ordering::Relaxed);
     }
     // The line was taken out of the map: a newer connection took over.
     std::future::pending().await
@@ -213,23 +215,23 @@ async fn write_control(
 
 async fn write_models(
     connection: &Connection,
-    queue: &mut mpsc::Receiver<Arc<Vec<u8>>>,
+    queue: &mut mpsc::Receiver<Bytes>,
 ) -> ConnectionFault {
     while let Some(model) = queue.recv().await {
-        if let Err(fault) = write_model(connection, &model).await {
+        if let Err(fault) = write_model(connection, model).await {
             return fault;
         }
     }
     std::future::pending().await
 }
 
-async fn write_model(connection: &Connection, model: &[u8]) -> Result<(), ConnectionFault> {
+async fn write_model(connection: &Connection, model: Bytes) -> Result<(), ConnectionFault> {
     let mut stream = frame::within_stall(async { Ok(connection.open_uni().await?) }).await?;
     // Control messages go first where both wait.
     let _ = stream.set_priority(-1);
     stream.write_all(&[frame::STREAM_MODEL]).await?;
     stream.write_all(&(model.len() as u64).to_be_bytes()).await?;
-    frame::write_chunks(&mut stream, model).await?;
+    frame::write_shared(&mut stream, &mut vec![model]).await?;
     // An error means that the stream is finished already.
     let _ = stream.finish();
     Ok(())
@@ -239,16 +241,16 @@ async fn write_model(connection: &Connection, model: &[u8]) -> Result<(), Connec
 async fn say_farewell(
     connection: &Connection,
     send: &mut FrameWriter,
-    control: &mut mpsc::Receiver<Vec<u8>>,
-    models: &mut mpsc::Receiver<Arc<Vec<u8>>>,
+    control: &mut mpsc::Receiver<Bytes>,
+    models: &mut mpsc::Receiver<Bytes>,
 ) {
     while let Ok(bytes) = control.try_recv() {
-        if send.send(&bytes).await.is_err() {
+        if send.send(bytes).await.is_err() {
             return;
         }
     }
     while let Ok(model) = models.try_recv() {
-        if write_model(connection, &model).await.is_err() {
+        if write_model(connection, model).await.is_err() {
             return;
         }
     }
