@@ -45,6 +45,9 @@ pub struct Config {
     /// Enrolment requests that one network address may send in a minute; the transport's default
     /// when absent. Raise it where many stores share an address.
     pub enrolments_per_minute: Option<u32>,
+    /// Agents' connections that one network address may hold; the transport's default when absent.
+    /// Raise it where many stores share an address.
+    pub connections_per_address: Option<usize>,
     /// The privacy budget.
     pub privacy: Privacy,
     /// The threat model.
@@ -308,6 +311,9 @@ impl Config {
         if self.plans.is_empty() {
             return Err("there is no [[plan]]: nothing would run".into());
         }
+        if self.connections_per_address == Some(0) {
+            return Err("connections_per_address is 0: no agent could connect".into());
+        }
         let shares =
             self.plans.iter().fold(Rational::zero(), |sum, plan| &sum + &plan.budget_share);
         if !self.privacy.unprotected && shares > Rational::one() {
@@ -398,6 +404,7 @@ events_before_s = 1512172800
                 "survivors_min = 6700\ngamma_per_mille = 330",
                 "no sparse graph",
             ),
+            ("agents = 12", "agents = 12\nconnections_per_address = 0", "connect"),
             ("rounds = 1", "rounds = 1\nbudget_share = \"3/2\"", "add up"),
         ] {
             let mut text = GOOD.replace(from, to);

@@ -18,7 +18,7 @@ use chorale_round::coordinator::{
     Action, CertifiedAbort, Completed, CoordinatorConfig, KeptCertificate, Machine, Timeouts,
 };
 use chorale_task::{Model, Next, NoisyTotal, Progress, Task};
-use chorale_transport::server::{Server, ServerEvent};
+use chorale_transport::server::{EncodedMessage, Server, ServerEvent};
 use chorale_wire::{
     AgentId, Digest, Epoch, RoundNumber, SecretKey, ToAgent, ToCoordinator, codec,
     limits::CONTROL_BYTES_MAX,
@@ -409,11 +409,9 @@ impl Driver {
         for action in actions {
             match action {
                 Action::Send(agent, message) => self.send(&agent, &message),
-                Action::Broadcast(agents, message) => {
-                    agents.iter().for_each(|agent| self.send(agent, &message));
-                }
+                Action::Broadcast(agents, message) => self.broadcast(&agents, &message),
                 Action::SendEach(letters) => {
-                    letters.iter().for_each(|(agent, message)| self.send(agent, &message));
+                    letters.iter().for_each(|(agent, message)| self.send(agent, message));
                 }
                 Action::EpochStarted { epoch } => {
                     self.position.epoch = epoch.0;
@@ -645,9 +643,20 @@ impl Driver {
     }
 
     fn send(&mut self, agent: &AgentId, message: &ToAgent) {
-        self.traffic.sent += encoded_length(message);
-        if let Err(error) = self.server.send(agent, message) {
-            tracing::warn!(%agent, %error, "a message could not be queued");
+        self.broadcast(std::slice::from_ref(agent), message);
+    }
+
+    /// Encodes a message once for all its receivers.
+    fn broadcast(&mut self, agents: &[AgentId], message: &ToAgent) {
+        let encoded = match EncodedMessage::new(message) {
+            Ok(encoded) => encoded,
+            Err(error) => return tracing::error!(%error, "a message cannot be encoded"),
+        };
+        for agent in agents {
+            self.traffic.sent += encoded.len() as u64;
+            if let Err(error) = self.server.send_encoded(agent, &encoded) {
+                tracing::warn!(%agent, %error, "a message could not be queued");
+            }
         }
     }
 

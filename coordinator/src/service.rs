@@ -57,12 +57,13 @@ pub async fn serve(
         Records::open(&ledger, &config, &programme, &key, authority, compliance, now_s())?;
     let (position, model) = recover(&state, &mut records, &programme, &key)?;
     let admit = |_: &AgentId, _: &Digest| true;
-    let (server, events) = Server::bind(ServerConfig::new(
-        config.listen,
-        credentials.clone(),
-        std::sync::Arc::new(admit),
-    ))
-    .map_err(|source| RunError::Bind(Box::new(source)))?;
+    let mut bounds =
+        ServerConfig::new(config.listen, credentials.clone(), std::sync::Arc::new(admit));
+    if let Some(connections) = config.connections_per_address {
+        bounds.connections_per_address_max = connections;
+    }
+    let (server, events) =
+        Server::bind(bounds).map_err(|source| RunError::Bind(Box::new(source)))?;
     let _enrolment = match config.enrolment_listen {
         Some(address) => Some(enrolment::listen(
             address,
@@ -73,7 +74,8 @@ pub async fn serve(
         None => None,
     };
     options.reporter.report(&Event::Listening {
-        agents: config.listen.to_string(),
+        // The port is the system's choice where 0 was asked for.
+        agents: server.local_address().unwrap_or(config.listen).to_string(),
         enrolment: config.enrolment_listen.map(|address| address.to_string()),
     });
     let driver = Driver::new(Parts {
