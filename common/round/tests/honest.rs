@@ -88,6 +88,55 @@ fn a_short_disconnect_costs_nobody_the_round() {
     assert_eq!(short, 1);
 }
 
+/// Uploads that were held back, but for those of agents that are gone.
+fn upload_held(world: &mut World) {
+    for (index, header, bytes) in std::mem::take(&mut world.held_uploads) {
+        if world.nodes[index].connected {
+            let vector = chorale_wire::Hashed::of(bytes);
+            let (agent, now_ms) = (agent_id(index), world.now_ms);
+            let actions = world.coordinator.upload(&agent, &header, &vector, now_ms);
+            world.act(actions);
+        }
+    }
+}
+
+#[test]
+fn an_agent_that_comes_back_in_the_next_round_hears_how_its_own_ended() {
+    let mut world = World::new(6, 2);
+    for index in 0..6 {
+        world.connect(index);
+    }
+    world.settle_queue();
+    world.hold_uploads = true;
+    world.open_epoch();
+    world.settle_queue();
+    // It is locked to the first round's session when it goes.
+    world.disconnect(4);
+    upload_held(&mut world);
+    world.now_ms = world.coordinator.poll_deadline(world.now_ms).unwrap();
+    let actions = world.coordinator.tick(world.now_ms);
+    world.act(actions);
+    world.settle_queue();
+    assert_eq!(world.completed.len(), 1);
+    // The second round's cohort is fixed without it.
+    assert_eq!(world.coordinator.phase(), "waiting for masked vectors");
+    assert!(world.held_uploads.iter().all(|(index, ..)| *index != 4));
+    assert_eq!(world.held_uploads.len(), 5);
+    world.connect(4);
+    world.settle_queue();
+    let node = &world.nodes[4];
+    assert_eq!(node.machine.round(), None, "in {}: {:?}", node.machine.phase(), node.faults);
+    world.hold_uploads = false;
+    upload_held(&mut world);
+    world.run();
+    world.assert_at_rest();
+    assert_eq!(world.completed.len(), 2);
+    let node = &world.nodes[4];
+    assert!(node.faults.is_empty(), "{:?}", node.faults);
+    assert_eq!(node.done.len(), 2);
+    assert!(node.done.iter().all(|outcome| !outcome.contributed));
+}
+
 #[test]
 fn an_agent_that_refuses_is_not_waited_for() {
     let mut world = World::new(6, 1);

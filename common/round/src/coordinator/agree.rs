@@ -63,7 +63,9 @@ impl Agreeing {
     }
 
     pub(super) fn resume(&mut self, slot: Slot, desk: &mut Desk) {
-        if !self.masked.survivors.contains(slot) {
+        if !self.masked.cohort.contains(slot) {
+            self.round.send_outsider(slot, desk);
+        } else if !self.masked.survivors.contains(slot) {
             self.round.send_waiting(slot, desk);
         } else if !self.votes.contains_key(&slot) {
             self.round.send(slot, self.proven.message(slot), desk);

@@ -126,7 +126,9 @@ impl Collecting {
     }
 
     pub(super) fn resume(&mut self, slot: Slot, desk: &mut Desk) {
-        if !self.cohort.contains(slot) || self.round.is_out(slot) {
+        if !self.cohort.contains(slot) {
+            self.round.send_outsider(slot, desk);
+        } else if self.round.is_out(slot) {
             self.round.send_waiting(slot, desk);
         } else if !self.arrived.contains_key(&slot) {
             self.round.send(slot, ToAgent::Commit(self.commit.clone()), desk);

@@ -81,7 +81,8 @@ impl Concluding {
         if let Some(signed) = desk.sign(&result) {
             let message = ToAgent::RoundResult(signed);
             round.send_to_all(desk, &message);
-            round.epoch.last_end = Some(message);
+            round.epoch.last_end = Some(message.clone());
+            round.epoch.last_result = Some(message);
         }
         Stage::Between(round.epoch)
     }

@@ -28,11 +28,15 @@ pub(super) struct EpochState {
     pub(super) lost: BTreeSet<Slot>,
     /// How the last round ended, for agents that missed it.
     pub(super) last_end: Option<ToAgent>,
+    /// The result of the last round that had one, for agents that come back while the next one
+    /// goes on without them.
+    pub(super) last_result: Option<ToAgent>,
 }
 
 impl EpochState {
     pub(super) fn new(roster: Arc<VerifiedRoster>, graph: Arc<Graph>) -> Self {
-        Self { roster, graph, next_key: 0, lost: BTreeSet::new(), last_end: None }
+        let lost = BTreeSet::new();
+        Self { roster, graph, next_key: 0, lost, last_end: None, last_result: None }
     }
 }
 
@@ -115,6 +119,15 @@ impl InRound {
 
     pub(super) fn send_to_all(&self, desk: &mut Desk, message: &ToAgent) {
         self.broadcast(self.context.roster.slots(), message.clone(), desk);
+    }
+
+    /// Tells an agent that is not in the cohort how the round before ended, which it may have
+    /// missed: it would otherwise be locked to that round when this one's result comes.
+    pub(super) fn send_outsider(&self, slot: Slot, desk: &mut Desk) {
+        if let Some(result) = &self.epoch.last_result {
+            self.send(slot, result.clone(), desk);
+        }
+        self.send_waiting(slot, desk);
     }
 
     pub(super) fn send_waiting(&self, slot: Slot, desk: &mut Desk) {

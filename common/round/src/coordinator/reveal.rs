@@ -116,7 +116,9 @@ impl Revealing {
 
     /// An agent may have missed SURVIVORS when its connection broke: it gets both.
     pub(super) fn resume(&mut self, slot: Slot, desk: &mut Desk) {
-        if !self.masked.survivors.contains(slot) {
+        if !self.masked.cohort.contains(slot) {
+            self.round.send_outsider(slot, desk);
+        } else if !self.masked.survivors.contains(slot) {
             self.round.send_waiting(slot, desk);
         } else if !self.reveals.contains_key(&slot) {
             self.round.send(slot, self.proven.message(slot), desk);
