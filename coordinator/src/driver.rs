@@ -411,7 +411,7 @@ impl Driver {
                 Action::Send(agent, message) => self.send(&agent, &message),
                 Action::Broadcast(agents, message) => self.broadcast(&agents, &message),
                 Action::SendEach(letters) => {
-                    letters.iter().for_each(|(agent, message)| self.send(agent, message));
+                    letters.iter().for_each(|(agent, message)| self.send(agent, &message));
                 }
                 Action::EpochStarted { epoch } => {
                     self.position.epoch = epoch.0;
