@@ -7,9 +7,12 @@
 //! - [`Noise`] and [`sampler`]: discrete Gaussian noise without a float, and its bits,
 //!   [`Aes256CtrRng`]; [`LayeredNoise`] when surplus is to come off again.
 //! - [`accountant`]: from noise to ε and δ and back, rounded outward.
-//! - [`Budget`]: what is spent, reserved and left.
+//! - [`Budget`]: what is spent, reserved and left. [`Budgets`]: several caps at once, over a
+//!   lifetime, a rolling window, a family of tasks.
 
 pub mod accountant;
+mod budgets;
+mod cap;
 pub mod clip;
 mod filter;
 mod generator;
@@ -20,6 +23,8 @@ mod rho;
 pub mod rounding;
 pub mod sampler;
 
+pub use budgets::{Budgets, Standing};
+pub use cap::{CAP_TASKS_MAX, CAPS_MAX, Cap, CapError, CapExceeded, DAY_S, Frees, WINDOW_DAYS_MAX};
 pub use filter::{Budget, BudgetError, OverBudget, Settlement};
 pub use generator::Aes256CtrRng;
 pub use layered::{LayeredNoise, SeededLayer, subtract_layers};
