@@ -51,6 +51,7 @@ impl Programme {
             mechanism: Mechanism::Unprotected,
             scale_bits: SCALE_BITS,
             persons_max: 512,
+            stores_max: 1,
             cohort: CohortRule { enrolled: AGENTS, corrupt: 2, survivors_min: SURVIVORS_MIN },
             catalogue: catalogue.digest(),
             events_before_s: 0,

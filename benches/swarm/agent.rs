@@ -212,7 +212,8 @@ impl Agent {
                         // As after a crash of the network: nothing more is said, nothing left.
                         return Ok(Some(Left::Vanished(spec.round.0)));
                     }
-                    let settlement = Settlement::Released { session, electorate };
+                    let settlement =
+                        Settlement::Released { session, electorate, time_s: now_ms() / 1_000 };
                     self.contribute(ticket, &derived, noise_seeds, settlement, link).await?;
                 }
                 Action::RoundDone(_) => self.refund()?,
@@ -252,7 +253,8 @@ impl Agent {
             return Ok(Vec::new());
         };
         let Wanted { spec, spec_digest, derived } = wanted;
-        match Permit::mint(&spec, spec_digest, &derived, &Anything, &mut self.journal) {
+        let now_s = now_ms() / 1_000;
+        match Permit::mint(&spec, spec_digest, &derived, &Anything, &mut self.journal, now_s) {
             Ok(permit) => {
                 self.state.permit = Some(permit);
                 Ok(self.machine.ready()?)

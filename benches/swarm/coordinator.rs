@@ -119,6 +119,9 @@ impl Coordinator {
                     eprintln!("round {round}: {survivors} of {cohort} in {seconds:.1} s");
                     completed.push(Completed { round, cohort, survivors, model, seconds });
                 }
+                Event::BudgetWait { plan, reason, .. } => {
+                    return Err(format!("{plan} does not fit its budget: {reason}").into());
+                }
                 Event::Refused { agent, reason, .. } => eprintln!("{agent} refused: {reason}"),
                 Event::Aborted { round, reason, .. } => {
                     return Err(format!("round {round} was aborted: {reason}").into());

@@ -5,6 +5,7 @@ mod data;
 mod federation;
 mod init;
 mod journal;
+mod odometer;
 mod person;
 mod policy;
 
@@ -62,6 +63,9 @@ enum Command {
     /// Customers' profiles.
     #[command(subcommand)]
     Profiles(ProfilesCommand),
+    /// What one customer's data has cost in privacy; for that customer or the store's compliance.
+    #[command(subcommand)]
+    Person(PersonCommand),
     /// What a customer might want.
     Recommend(person::RecommendOptions),
     /// Write a completion script for a shell.
@@ -94,6 +98,13 @@ enum JournalCommand {
     Show(journal::ShowOptions),
     /// Let the agent go on after its journal was found to be an old one.
     Acknowledge,
+}
+
+#[derive(Debug, Subcommand)]
+enum PersonCommand {
+    /// Read the odometer: what this customer's own data has cost so far, over all federations. It
+    /// is personal data and must stay at the store.
+    Privacy(odometer::Options),
 }
 
 #[derive(Debug, Subcommand)]
@@ -154,6 +165,7 @@ fn execute(arguments: Arguments, out: &mut dyn Write) -> Result<Done, Failure> {
         Command::Journal(JournalCommand::Acknowledge) => journal::acknowledge(config, out),
         Command::Profiles(ProfilesCommand::Show(options)) => person::show(config, &options, out),
         Command::Profiles(ProfilesCommand::Refresh) => person::refresh(config, out),
+        Command::Person(PersonCommand::Privacy(options)) => odometer::show(config, &options, out),
         Command::Recommend(options) => person::recommend(config, &options, out),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -8,8 +8,8 @@
 
 use std::path::{Path, PathBuf};
 
-use chorale_dp::Rho;
-use chorale_gate::{Charge, Journal, JournalRefusal, JournalState, Record, Settlement};
+use chorale_dp::{Frees, Rho};
+use chorale_gate::{AgentCaps, Charge, Journal, JournalRefusal, JournalState, Record, Settlement};
 use chorale_round::{
     WitnessBook,
     agent::{Behind, Fact, Memory},
@@ -99,12 +99,11 @@ const RECORD_BYTES_MAX: usize = 1024 + 66 * AGENTS_MAX;
 const RESTORED_ROUNDS_MAX: usize = 512;
 
 impl RedbJournal {
-    /// Opens the journal in `dir`, makes it where there is none, and replays it. `cap` holds for
-    /// every federation.
+    /// Opens the journal in `dir`, makes it where there is none, and replays it under `caps`.
     ///
     /// # Errors
     /// [`JournalError`] when the file is in use, unreadable or was changed by something else.
-    pub fn open(dir: &Path, cap: Rho) -> Result<Self, JournalError> {
+    pub fn open(dir: &Path, caps: impl Into<AgentCaps>) -> Result<Self, JournalError> {
         let path = dir.join("journal.redb");
         create_private_dir(dir)
             .map_err(|source| JournalError::Directory { path: path.clone(), source })?;
@@ -113,7 +112,7 @@ impl RedbJournal {
             other => failed(&path, "opened", other),
         })?;
         let records = read(&database, &path)?;
-        let mut state = JournalState::new(cap);
+        let mut state = JournalState::new(caps);
         state
             .replay(&records)
             .map_err(|source| JournalError::Contradiction { path: path.clone(), source })?;
@@ -187,8 +186,24 @@ impl RedbJournal {
         })
     }
 
-    /// Charges what this journal had lost, as other agents stated it. No round is charged from
-    /// now on until [`Self::acknowledge`].
+    /// A new run begins: charges that the one before it left open stand, and move through the
+    /// windows from `now_s` (Unix seconds) on. Their number is returned.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub fn begin_run(&mut self, now_s: u64) -> Result<usize, JournalError> {
+        let mut open: Vec<FederationId> =
+            self.state.open().map(|charge| charge.federation.clone()).collect();
+        let count = open.len();
+        open.dedup();
+        for federation in open {
+            self.append(&Record::Interrupted { federation, time_s: now_s })?;
+        }
+        Ok(count)
+    }
+
+    /// Charges what this journal had lost, as other agents stated it, dated `now_s` (Unix seconds).
+    /// No round is charged from now on until [`Self::acknowledge`].
     ///
     /// # Errors
     /// [`JournalError`]; what is stored of it by then stands, and the next epoch's votes say the
@@ -197,12 +212,14 @@ impl RedbJournal {
         &mut self,
         federation: &FederationId,
         behind: &Behind,
+        now_s: u64,
     ) -> Result<(), JournalError> {
         let witnesses = behind.witnesses.clone();
         let record = |rounds: &[StatedRound]| Record::Restored {
             federation: federation.clone(),
             rounds: rounds.to_vec(),
             witnesses: witnesses.clone(),
+            time_s: now_s,
         };
         if behind.rounds.is_empty() {
             return self.append(&record(&[]));
@@ -300,6 +317,11 @@ impl Explain for JournalError {
 
     fn remedy(&self) -> String {
         match self {
+            Self::Refused(JournalRefusal::OverCap { source, .. })
+                if matches!(source.frees, Frees::At(_) | Frees::WhenRoundsEnd) =>
+            {
+                "nothing: this store takes part again when the window of its policy has room".into()
+            }
             Self::Refused(JournalRefusal::OverCap { .. }) => {
                 "the budget of this store's policy is used up: end the federation, or decide on a \
                  larger epsilon_max"
@@ -381,6 +403,8 @@ mod tests {
             plan: Digest::plain(b"plan"),
             model: Digest::plain(&round.to_be_bytes()),
             window: 7,
+            task: "popularity".into(),
+            time_s: round,
             rho: Some(rho(tenths)),
         }
     }
@@ -399,7 +423,8 @@ mod tests {
     }
 
     fn released(round: u64) -> Settlement {
-        Settlement::Released { session: session(round), electorate: electorate().digest() }
+        let electorate = electorate().digest();
+        Settlement::Released { session: session(round), electorate, time_s: round }
     }
 
     /// Three of four agents voted to abort the round's session.
@@ -515,7 +540,7 @@ mod tests {
             more: false,
             witnesses: agents(),
         };
-        journal.restore(&federation(), &behind).unwrap();
+        journal.restore(&federation(), &behind, 9).unwrap();
         // Also over another restart: no round is charged until somebody has looked.
         for _ in 0..2 {
             drop(journal);
@@ -542,11 +567,11 @@ mod tests {
         let mut journal = RedbJournal::open(dir.path(), rho(9)).unwrap();
         let rounds = (1..=RESTORED_ROUNDS_MAX as u64 + 1).map(|round| stated(round, 0)).collect();
         let behind = Behind { epoch: Epoch(2), rounds, more: true, witnesses: agents() };
-        journal.restore(&federation(), &behind).unwrap();
+        journal.restore(&federation(), &behind, 9).unwrap();
         assert_eq!(journal.length, 2);
         // Where nothing fits into the votes, the journal still says that it is an old one.
         let nothing = Behind { rounds: Vec::new(), ..behind };
-        journal.restore(&federation(), &nothing).unwrap();
+        journal.restore(&federation(), &nothing, 9).unwrap();
         assert_eq!(journal.state.restoration(&federation()).unwrap().rounds.len(), 513);
     }
 
@@ -577,6 +602,36 @@ mod tests {
         let name = |number| AgentId::new(format!("{number:064}")).unwrap();
         let agents = (0..AGENTS_MAX).map(name).collect();
         journal.remember(&federation(), Fact::RosterVoted { epoch: Epoch(1), agents }).unwrap();
+    }
+
+    /// What a killed run left open stands, dates itself at the next start, and only once.
+    #[test]
+    fn what_a_killed_run_left_open_stands_and_leaves_its_window() {
+        use chorale_dp::{Cap, DAY_S};
+        use chorale_gate::AgentCap;
+        let dir = tempfile::tempdir().unwrap();
+        let cap = Cap { name: "day".into(), tasks: Vec::new(), days: Some(1), rho: rho(3) };
+        let others = vec![AgentCap { cap, across_federations: true }];
+        let caps = AgentCaps { lifetime: rho(9), others };
+        let open = |now_s| {
+            let mut journal = RedbJournal::open(dir.path(), caps.clone()).unwrap();
+            let interrupted = journal.begin_run(now_s).unwrap();
+            (journal, interrupted)
+        };
+        let (mut journal, _) = open(0);
+        journal.charge(&charge(1, 3)).unwrap();
+        drop(journal);
+        let (mut journal, interrupted) = open(100);
+        assert_eq!(interrupted, 1);
+        let refused = journal.charge(&charge(2, 1)).unwrap_err();
+        assert!(refused.remedy().contains("window"), "{}", refused.remedy());
+        drop(journal);
+        let (mut journal, interrupted) = open(5_000);
+        assert_eq!(interrupted, 0);
+        let at = |round, time_s| Charge { time_s, ..charge(round, 3) };
+        assert!(journal.charge(&at(2, 100 + DAY_S - 1)).is_err());
+        journal.charge(&at(2, 100 + DAY_S)).unwrap();
+        assert_eq!(journal.spent(&federation()).unwrap(), rho(6));
     }
 
     #[test]

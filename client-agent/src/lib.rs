@@ -2,7 +2,7 @@
 //! rounds and answers with profiles. Nothing leaves but what the gate released.
 //!
 //! Reading order: [`config`], [`observe`], [`pseudonym`], [`features`], [`store`], [`ingest`],
-//! [`policy`], [`journal`], [`profiles`], [`cli`].
+//! [`policy`], [`journal`], [`odometer`], [`profiles`], [`cli`].
 
 pub mod calendar;
 pub mod cli;
@@ -13,6 +13,7 @@ pub mod ingest;
 pub mod journal;
 pub mod keys;
 pub mod observe;
+pub mod odometer;
 pub mod policy;
 pub mod profiles;
 pub mod pseudonym;

@@ -6,6 +6,7 @@
 //! federation, and which is no older than what the agent obeyed before.
 
 mod administrator;
+mod caps;
 mod seen;
 mod statement;
 mod verified;
@@ -16,13 +17,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use chorale_dp::{Rational, Rho};
+use chorale_dp::{Cap, Rational, Rho};
+use chorale_gate::{AgentCap, AgentCaps};
 use chorale_plan::{CohortRule, Derived, Mechanism, Policy, Refused, RoundSpec, gaussian_cap};
 use chorale_wire::Digest;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
     administrator::{Administrator, AdministratorError, read_public_key},
+    caps::PolicyCap,
     seen::SeenError,
     statement::{PolicyStatement, Signature, SignatureFileError, Terms},
     verified::{VerifiedPolicy, VerifyError},
@@ -64,6 +67,13 @@ pub struct PolicyFile {
     pub corrupt_per_mille_min: u32,
     /// Fewest agents enrolled in the federation, and fewest in a roster. Default 10.
     pub roster_min: u32,
+    /// Smallest M_cap of plans that let a person count at several stores, at each with 1/M_cap of
+    /// the bound. Default: absent, such plans are refused. Whoever is known at more than M_cap
+    /// stores of the federation is protected less, so it should be the most there are.
+    pub stores_max_min: Option<u32>,
+    /// Caps beside `epsilon_max`: rolling windows, families of tasks, all federations together.
+    /// Default: none.
+    pub caps: Vec<PolicyCap>,
 }
 
 /// A policy as it was read from its file, with its budget worked out.
@@ -72,6 +82,7 @@ pub struct StorePolicy {
     file: PolicyFile,
     path: PathBuf,
     cap: Rho,
+    caps: Vec<AgentCap>,
 }
 
 /// Why a policy file was refused.
@@ -89,6 +100,15 @@ pub enum PolicyError {
         key: &'static str,
         /// What it must be.
         expected: &'static str,
+    },
+    /// A cap that cannot be meant.
+    #[error("'caps' cannot be used")]
+    Caps {
+        /// The file.
+        path: PathBuf,
+        /// Which, and why.
+        #[source]
+        source: caps::PolicyCapError,
     },
 }
 
@@ -138,6 +158,8 @@ impl Default for PolicyFile {
             corrupt_min: 1,
             corrupt_per_mille_min: 100,
             roster_min: 10,
+            stores_max_min: None,
+            caps: Vec::new(),
         }
     }
 }
@@ -192,8 +214,13 @@ impl StorePolicy {
         if file.dropout_max < Rational::zero() || file.dropout_max > third() {
             return wrong("dropout_max", "a fraction from 0/1 to 1/3");
         }
+        if file.stores_max_min.is_some_and(|least| least < 2) {
+            return wrong("stores_max_min", "2 or more, or absent");
+        }
         let rho = gaussian_cap(file.epsilon_max, &file.delta);
-        Ok(Self { file, path: path.into(), cap: rho })
+        let caps = caps::agent_caps(&file.caps, &file.delta)
+            .map_err(|source| PolicyError::Caps { path: path.into(), source })?;
+        Ok(Self { file, path: path.into(), cap: rho, caps })
     }
 
     /// The rules.
@@ -223,6 +250,12 @@ impl StorePolicy {
         let stay = &Rational::one() - &self.file.dropout_max;
         let stay = (&Rational::from_integer(roster) * &stay).ceil();
         u32::try_from(&stay).unwrap_or(roster).max(self.file.survivors_min)
+    }
+
+    /// All budgets of this agent, as its journal keeps them.
+    #[must_use]
+    pub fn budgets(&self) -> AgentCaps {
+        AgentCaps { lifetime: self.cap.clone(), others: self.caps.clone() }
     }
 
     /// Judges a roster of `agents`, and a round over it in which `survivors_min` suffice, before
@@ -261,6 +294,7 @@ impl StorePolicy {
         let corrupt_min = CohortRule::corrupt_of(enrolled, rules.corrupt_per_mille_min);
         self.forbids_task(spec)
             .or_else(|| self.forbids_cost(spec, derived))
+            .or_else(|| self.forbids_division(plan.stores_max))
             .or_else(|| above("rounds", plan.rounds, "rounds_max", rules.rounds_max))
             .or_else(|| {
                 let asked = spec.shape.coordinates;
@@ -282,6 +316,19 @@ impl StorePolicy {
             .then(|| format!("task '{name}' is not among tasks = [{}]", allowed.join(", ")))
     }
 
+    fn forbids_division(&self, stores_max: u32) -> Option<String> {
+        match self.file.stores_max_min {
+            _ if stores_max == 1 => None,
+            None => Some(format!(
+                "persons may count at {stores_max} stores; stores_max_min is absent, so only home \
+                 customers contribute here"
+            )),
+            Some(least) => (stores_max < least).then(|| {
+                format!("persons may count at {stores_max} stores; stores_max_min demands {least}")
+            }),
+        }
+    }
+
     /// A plan must fit the budget as a whole: half a plan would spend and train nothing.
     fn forbids_cost(&self, spec: &RoundSpec, derived: &Derived) -> Option<String> {
         match (&spec.plan.mechanism, &derived.rho) {
@@ -295,6 +342,15 @@ impl StorePolicy {
             (Mechanism::DiscreteGaussian { .. }, Some(rho)) => {
                 let rounds = Rational::from_integer(spec.plan.rounds);
                 let whole = &rounds * rho.as_rational();
+                let task = &spec.plan.task.name;
+                let covering = self.caps.iter().map(|own| &own.cap);
+                let mut covering = covering.filter(|cap| cap.covers(Some(task)));
+                // A window need not hold the whole plan at once, but a round of it.
+                let needs = |cap: &Cap| if cap.days.is_some() { rho.as_rational() } else { &whole };
+                if let Some(cap) = covering.find(|cap| needs(cap) > cap.rho.as_rational()) {
+                    let asked = needs(cap).to_f64_up();
+                    return Some(format!("ρ = {asked:.6} is asked; the cap {cap} never has room"));
+                }
                 (whole > *self.cap.as_rational()).then(|| {
                     format!(
                         "all {} rounds cost ρ = {:.6}; epsilon_max = {} at delta = {} allows {:.6}",
@@ -324,6 +380,7 @@ impl Explain for PolicyError {
         match self {
             Self::File(file) => file.place(),
             Self::Value { path, key, .. } => format!("{}, key '{key}'", path.display()),
+            Self::Caps { path, .. } => format!("{}, key 'caps'", path.display()),
         }
     }
 
@@ -358,6 +415,7 @@ mod tests {
                 },
                 scale_bits: 16,
                 persons_max: 256,
+                stores_max: 1,
                 cohort: CohortRule { enrolled: 12, corrupt: 2, survivors_min: 10 },
                 catalogue: Digest::plain(b"catalogue"),
                 events_before_s: 0,
@@ -384,7 +442,16 @@ mod tests {
     #[test]
     fn each_rule_refuses_and_says_why() {
         let strict = PolicyFile::default;
-        let cases: [(PolicyFile, &str); 9] = [
+        let family = |epsilon_max: f64, days: Option<u32>| PolicyCap {
+            name: "counts".into(),
+            tasks: vec!["popularity".into()],
+            days,
+            epsilon_max,
+            across_federations: false,
+        };
+        let cases: [(PolicyFile, &str); 11] = [
+            (PolicyFile { caps: vec![family(0.5, None)], ..strict() }, "cap 'counts' (ρ = "),
+            (PolicyFile { caps: vec![family(0.5, Some(7))], ..strict() }, "in any 7 days, tasks"),
             (PolicyFile { tasks: vec!["cooccurrence".into()], ..strict() }, "task 'popularity'"),
             (PolicyFile { epsilon_max: 0.5, ..strict() }, "epsilon_max = 0.5"),
             (PolicyFile { coordinates_max: 450, ..strict() }, "coordinates_max allows at most 450"),
@@ -400,6 +467,20 @@ mod tests {
             assert!(text.starts_with("this agent's policy refuses round 7"), "{text}");
             assert!(text.contains(words), "{text}");
         }
+    }
+
+    #[test]
+    fn persons_are_divided_only_where_the_store_says_so() {
+        let mut divided = spec();
+        divided.plan.stores_max = 4;
+        let text = refusal(&PolicyFile::default(), &divided).unwrap();
+        assert!(text.contains("only home customers contribute"), "{text}");
+        let allows = |least| PolicyFile { stores_max_min: Some(least), ..PolicyFile::default() };
+        assert_eq!(refusal(&allows(4), &divided), None);
+        let text = refusal(&allows(5), &divided).unwrap();
+        assert!(text.contains("stores_max_min demands 5"), "{text}");
+        assert_eq!(refusal(&allows(5), &spec()), None);
+        assert!(StorePolicy::new(allows(1), Path::new("policy.toml")).is_err());
     }
 
     #[test]

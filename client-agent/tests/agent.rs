@@ -439,7 +439,7 @@ fn complete_journey_from_parquet() {
     assert_eq!((&ingested["persons"], &ingested["home_persons"]), (&86.into(), &66.into()));
     let store = shop.store();
     let end = Config::load(&shop.path("agent.toml")).unwrap().window_end_s(u64::MAX);
-    let contributors = store.contributors(end).unwrap().len();
+    let contributors = store.contributors(Who::AtHome, end).unwrap().len();
     assert_eq!(contributors, 66);
-    assert!(store.contributors(i64::MAX).unwrap().len() >= contributors);
+    assert!(store.contributors(Who::AtHome, i64::MAX).unwrap().len() >= contributors);
 }

@@ -1,7 +1,7 @@
 //! From a budget to the noise of each plan, never overshooting.
 
 use chorale_dp::{
-    Rational, Rho, accountant::sampler_delta_under_cap, sampler::fast::total_variation_bound,
+    Cap, Rational, Rho, accountant::sampler_delta_under_cap, sampler::fast::total_variation_bound,
 };
 use chorale_plan::{
     Mechanism, Plan, SPARSE_EPOCHS_MAX, Shape, TaskSpec, delta_reserved, gaussian_cap, graph_delta,
@@ -30,6 +30,17 @@ pub enum CalibrateError {
         plan: String,
         /// Its resolution.
         scale_bits: u8,
+    },
+    /// A cap that the programme cannot keep.
+    #[error(
+        "plan '{plan}' does not fit the cap {cap}: give its rounds more noise (a smaller \
+         budget_share), run fewer, or raise the cap"
+    )]
+    Cap {
+        /// The plan's name.
+        plan: String,
+        /// The cap.
+        cap: Box<Cap>,
     },
     /// The samplers' distance from the exact law costs more δ than is set aside for it.
     #[error(
@@ -98,6 +109,7 @@ pub fn plan(
         mechanism,
         scale_bits: planned.scale_bits,
         persons_max: planned.persons_max,
+        stores_max: config.stores_max(),
         cohort: config.cohort.rule(),
         catalogue,
         events_before_s: planned.events_before_s,

@@ -6,10 +6,15 @@ use std::{
 };
 
 use chorale_dp::Rational;
-use chorale_ledger::{Head, Predecessor};
+use chorale_ledger::{Head, IdentityMethod, Predecessor};
 use chorale_plan::{CohortRule, Parameters, delta_reserved, noise};
 use chorale_wire::{FederationId, Keystream};
 use serde::Deserialize;
+
+use crate::{
+    calibrate::budget_cap,
+    caps::{CapConfig, caps},
+};
 
 /// A federation as its operator describes it, in TOML. Paths are relative to the file.
 #[derive(Clone, Debug, Deserialize)]
@@ -26,6 +31,13 @@ pub struct Config {
     /// have no AES instructions.
     #[serde(default)]
     pub keystream: Keystream,
+    /// How one person at several stores is bounded: `home-store`, or `uniform-share` with
+    /// `stores_max`.
+    #[serde(default = "default_identity_method")]
+    pub identity_method: IdentityMethod,
+    /// Most stores at which one person counts, with `uniform-share`: at each with this fraction of
+    /// the bound.
+    pub stores_max: Option<u32>,
     /// Declared item catalogue, CSV.
     pub catalogue: PathBuf,
     /// Folder for the ledger, models and position.
@@ -85,6 +97,9 @@ pub struct Privacy {
     /// No noise, ε = ∞. Agents refuse it unless their own policy allows it.
     #[serde(default)]
     pub unprotected: bool,
+    /// Caps beside the lifetime's: rolling windows, families of tasks.
+    #[serde(default)]
+    pub caps: Vec<CapConfig>,
 }
 
 /// The threat model in the configuration.
@@ -182,6 +197,10 @@ pub struct PlannedTask {
     /// The task's parameters.
     #[serde(default)]
     pub parameters: Parameters,
+}
+
+fn default_identity_method() -> IdentityMethod {
+    IdentityMethod::HomeStore
 }
 
 fn default_purpose() -> String {
@@ -285,6 +304,29 @@ impl Config {
         Ok(named)
     }
 
+    /// M_cap as plans carry it: 1 for the home-store rule.
+    #[must_use]
+    pub fn stores_max(&self) -> u32 {
+        self.stores_max.unwrap_or(1)
+    }
+
+    fn check_identity(&self) -> Result<(), String> {
+        let enrolled = self.cohort.enrolled;
+        match (self.identity_method, self.stores_max) {
+            (IdentityMethod::HomeStore, None) => Ok(()),
+            (IdentityMethod::UniformShare, Some(stores)) if (2..=enrolled).contains(&stores) => {
+                Ok(())
+            }
+            (IdentityMethod::PerAgent, _) => {
+                Err("identity_method 'per-agent' is not offered: it protects less".into())
+            }
+            _ => Err(format!(
+                "identity_method 'uniform-share' needs stores_max from 2 to the {enrolled} enrolled, \
+                 and 'home-store' has none"
+            )),
+        }
+    }
+
     fn check(&self) -> Result<(), String> {
         match (self.privacy.epsilon, self.privacy.unprotected) {
             (None, false) => {
@@ -308,6 +350,8 @@ impl Config {
             ));
         }
         self.named_predecessors()?;
+        caps(&self.privacy, budget_cap(self).as_ref())?;
+        self.check_identity()?;
         if self.plans.is_empty() {
             return Err("there is no [[plan]]: nothing would run".into());
         }
@@ -396,6 +440,10 @@ events_before_s = 1512172800
             ("epsilon = 4.0", "epsilon = 4.0\nunprotected = true", "exclude"),
             ("epsilon = 4.0", "epsilon = -1.0", "positive"),
             ("epsilon = 4.0", "", "epsilon"),
+            ("epsilon = 4.0", "epsilon = 4.0\n[[privacy.caps]]\nname = \"a\"\ndays = 1", "either"),
+            ("agents = 12", "agents = 12\nstores_max = 4", "needs stores_max"),
+            ("agents = 12", "agents = 12\nidentity_method = \"uniform-share\"", "needs stores_max"),
+            ("agents = 12", "agents = 12\nidentity_method = \"per-agent\"", "not offered"),
             ("agents = 12", "agents = 9", "no round"),
             ("survivors_min = 10", "survivors_min = 6", "at least 10"),
             ("epsilon = 4.0", "epsilon = 4.0\ndelta = \"1/1073741824\"", "set aside"),

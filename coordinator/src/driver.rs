@@ -12,8 +12,9 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use chorale_dp::Frees;
 use chorale_ledger::{AbortProof, Entry, ReserveEntry, RosterEntry, chain::Released};
-use chorale_plan::{Plan, RoundSpec};
+use chorale_plan::{Derived, Plan, RoundSpec};
 use chorale_round::coordinator::{
     Action, CertifiedAbort, Completed, CoordinatorConfig, KeptCertificate, Machine, Timeouts,
 };
@@ -69,6 +70,8 @@ pub(crate) struct Driver {
     aborted_epoch: bool,
     setting_up: bool,
     stopping: bool,
+    /// When the window frees that the next round waits for, Unix seconds.
+    waits_until_s: Option<u64>,
     /// Why no round is tried again, to be returned when the agents have been told.
     given_up: Option<RunError>,
     done: bool,
@@ -181,6 +184,7 @@ impl Driver {
             aborted_epoch: false,
             setting_up: false,
             stopping: false,
+            waits_until_s: None,
             given_up: None,
             done,
         })
@@ -379,6 +383,9 @@ impl Driver {
         let derived = spec.derive(agents)?;
         // Before a number is spent: nobody sees a round of a plan that was not signed off.
         let sign_off = self.sign_offs.of(&spec.plan)?;
+        if self.waits_for_a_window(&spec, &derived) {
+            return Ok(());
+        }
         // The number is spent before the round can be seen by anybody.
         self.position.round += 1;
         self.state.save(&self.position)?;
@@ -403,6 +410,32 @@ impl Driver {
         }
         let actions = self.machine.open_round(&spec, now_ms())?;
         self.carry_out(actions)
+    }
+
+    /// Whether the round must wait for a window to move on. What never fits is for the ledger to
+    /// refuse.
+    fn waits_for_a_window(&mut self, spec: &RoundSpec, derived: &Derived) -> bool {
+        let Some(rho) = &derived.rho else { return false };
+        let admitted = self.records.admits(&spec.plan.task.name, rho, now_s());
+        let until = match &admitted {
+            Err(exceeded) => match exceeded.frees {
+                Frees::At(second) => Some((second, exceeded.to_string())),
+                Frees::WhenRoundsEnd | Frees::Never => None,
+            },
+            Ok(()) => None,
+        };
+        let Some((until_s, reason)) = until else {
+            self.waits_until_s = None;
+            return false;
+        };
+        if self.waits_until_s.replace(until_s) != Some(until_s) {
+            let what = Waiting { what: Reason::new(&reason) };
+            let here: Vec<AgentId> = self.machine.connected_agents().cloned().collect();
+            here.iter().for_each(|agent| self.send(agent, &ToAgent::Waiting(what.clone())));
+            let plan = spec.plan.name.clone();
+            self.reporter.report(&Event::BudgetWait { plan, until_s, reason });
+        }
+        true
     }
 
     fn carry_out(&mut self, actions: Vec<Action>) -> Result<(), RunError> {

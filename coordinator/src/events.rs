@@ -40,6 +40,15 @@ pub enum Event {
         /// The plan's name.
         plan: String,
     },
+    /// The next round does not fit a cap before its window has moved on; nothing runs until then.
+    BudgetWait {
+        /// The plan's name.
+        plan: String,
+        /// When it fits, Unix seconds.
+        until_s: u64,
+        /// Which cap, and what is left of it.
+        reason: String,
+    },
     /// The cohort is fixed: masked vectors are on their way.
     Cohort {
         /// The round.
@@ -119,7 +128,9 @@ impl Reporter {
     /// Reports one event.
     pub fn report(&self, event: &Event) {
         match event {
-            Event::Aborted { .. } | Event::Refused { .. } => tracing::warn!(?event),
+            Event::Aborted { .. } | Event::Refused { .. } | Event::BudgetWait { .. } => {
+                tracing::warn!(?event)
+            }
             _ => tracing::info!(?event),
         }
         if let Self::Channel(to) = self

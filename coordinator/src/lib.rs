@@ -5,6 +5,7 @@
 //! Reading order: [`config`], [`service`], `driver`, [`cli`].
 
 pub mod calibrate;
+pub mod caps;
 pub mod changes;
 pub mod cli;
 pub mod config;

@@ -1,11 +1,11 @@
 //! The programme: plans in order, calibrated once, and where in it the federation stands.
 
-use chorale_dp::Rho;
+use chorale_dp::{Cap, Rho};
 use chorale_plan::Plan;
 use chorale_task::{Catalogue, Model, Task};
 use chorale_wire::Digest;
 
-use crate::{calibrate, config::Config, error::RunError, state::Position};
+use crate::{calibrate, caps, config::Config, error::RunError, state::Position};
 
 /// All plans of a federation.
 pub(crate) struct Programme {
@@ -13,18 +13,26 @@ pub(crate) struct Programme {
     catalogue: Catalogue,
     digest: Digest,
     cap: Option<Rho>,
+    caps: Vec<Cap>,
 }
 
 impl Programme {
     pub(crate) fn new(config: Config, catalogue: Catalogue) -> Self {
         let cap = calibrate::budget_cap(&config);
         let digest = catalogue.digest();
-        Self { config, catalogue, digest, cap }
+        // They were checked when the configuration was read.
+        let caps = caps::caps(&config.privacy, cap.as_ref()).unwrap_or_default();
+        Self { config, catalogue, digest, cap, caps }
     }
 
     /// The lifetime cap in ρ; `None` without protection.
     pub(crate) fn cap(&self) -> Option<&Rho> {
         self.cap.as_ref()
+    }
+
+    /// The caps beside it.
+    pub(crate) fn caps(&self) -> &[Cap] {
+        &self.caps
     }
 
     pub(crate) fn catalogue(&self) -> Digest {

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use chorale_dp::{CapExceeded, Rho};
 use chorale_ledger::{
     ACCOUNTANT_VERSION, AbortProof, Adjacency, CertifiedRound, Chain, CosignedEntry, Entry,
-    GenesisEntry, Head, IdentityMethod, Outcome, Privacy, Unit, chain::Released, torn_tail,
+    GenesisEntry, Head, Outcome, Privacy, Unit, chain::Released, torn_tail,
 };
 use chorale_plan::delta_reserved;
 use chorale_round::coordinator::{CosignedHead, KeptCertificate};
@@ -16,9 +17,6 @@ use chorale_wire::{
 use crate::{
     changes, config::Config, error::RunError, ledger_file::LedgerFile, programme::Programme,
 };
-
-/// How one person at several stores is bounded in every federation of this version.
-const IDENTITY_METHOD: IdentityMethod = IdentityMethod::HomeStore;
 
 /// Chain and file.
 pub(crate) struct Records {
@@ -74,6 +72,16 @@ impl Records {
         self.file.append(&line)?;
         self.chain = next;
         Ok(self.chain.head())
+    }
+
+    /// Whether a round of `task` that costs `cost` fits every cap now.
+    pub(crate) fn admits(
+        &self,
+        task: &str,
+        cost: &Rho,
+        time_s: u64,
+    ) -> Result<(), Box<CapExceeded>> {
+        self.chain.admits(task, cost, time_s)
     }
 
     pub(crate) fn release(
@@ -190,6 +198,12 @@ impl Records {
                     != (expected.enrolled, expected.corrupt, expected.survivors_min),
                 "cohort rule",
             ),
+            (found.caps != expected.caps, "list of caps"),
+            (
+                (found.identity_method, found.stores_max)
+                    != (expected.identity_method, expected.stores_max),
+                "rule for one person at several stores",
+            ),
             (found.catalogue != expected.catalogue, "catalogue"),
             (found.coordinator != expected.coordinator, "coordinator key"),
             (found.authority != expected.authority, "enrolment authority"),
@@ -214,10 +228,12 @@ fn genesis(
         federation: config.federation.clone(),
         unit: Unit::Person,
         adjacency: Adjacency::AddRemove,
-        identity_method: IDENTITY_METHOD,
+        identity_method: config.identity_method,
+        stores_max: config.stores_max,
         delta: config.privacy.delta.clone(),
         delta_reserved: delta_reserved(&config.privacy.delta),
         cap_rho: programme.cap().cloned().map_or(Privacy::Unprotected, Privacy::Rho),
+        caps: programme.caps().to_vec(),
         enrolled: rule.enrolled,
         corrupt: rule.corrupt,
         survivors_min: rule.survivors_min,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use chorale_dp::Rational;
+use chorale_dp::{Rational, Rho};
 use chorale_plan::{Derived, Mechanism, Plan, RoundSpec};
 use chorale_task::Catalogue;
 use chorale_transport::server::{Server, ServerConfig};
@@ -10,6 +10,7 @@ use chorale_wire::{AgentId, Digest, Epoch, RoundNumber, SecretKey};
 use serde::Serialize;
 
 use crate::{
+    caps::{self, CapForecast, PlanCost},
     config::Config,
     driver::{Driver, Parts, now_s},
     enrolment,
@@ -45,6 +46,7 @@ pub async fn serve(
     let key = SecretKey::from_seed(&keys.identity().to_seed());
     let programme = programme(&config)?;
     // Plans that cannot run, or cost too much together, are refused before the first agent comes.
+    forecast(&config)?;
     let plans = programme.plans()?;
     let sign_offs = SignOffs::open(&config)?;
     for plan in &plans {
@@ -123,6 +125,10 @@ pub struct Forecast {
     pub promise: String,
     /// The cap in ρ, exactly; absent without protection.
     pub cap_rho: Option<Rational>,
+    /// Caps over windows and families, with what the programme needs of each.
+    pub caps: Vec<CapForecast>,
+    /// How one person at several stores is bounded, in words.
+    pub identity: String,
     /// One line per plan.
     pub plans: Vec<PlanForecast>,
     /// ρ of all plans together, exactly; absent without protection.
@@ -184,6 +190,20 @@ pub fn forecast(config: &Config) -> Result<Forecast, RunError> {
         }
         plans.push(line);
     }
+    let costs: Vec<PlanCost<'_>> = plans
+        .iter()
+        .filter_map(|line: &PlanForecast| {
+            let rounds = line.rounds;
+            let each = line.rho.as_ref()? / &Rational::from_integer(rounds);
+            Some(PlanCost {
+                plan: &line.name,
+                task: &line.task,
+                rounds,
+                each: Rho::new(each).ok()?,
+            })
+        })
+        .collect();
+    let caps = caps::forecast(programme.caps(), &costs)?;
     let cap_rho = programme.cap().map(|cap| cap.as_rational().clone());
     Ok(Forecast {
         federation: config.federation.to_string(),
@@ -193,6 +213,13 @@ pub fn forecast(config: &Config) -> Result<Forecast, RunError> {
         },
         total_rho: cap_rho.is_some().then_some(total),
         cap_rho,
+        caps,
+        identity: match config.stores_max {
+            None => "at one store, their home, with all of the bound".into(),
+            Some(stores) => {
+                format!("at up to {stores} stores, at each with 1/{stores} of the bound")
+            }
+        },
         plans,
     })
 }
@@ -242,6 +269,18 @@ impl fmt::Display for Forecast {
                 plan.megabytes,
                 plan.rho.as_ref().map_or("-".into(), |rho| format!("{:.5}", rho.to_f64_up())),
             )?;
+        }
+        writeln!(f, "a person counts {}", self.identity)?;
+        for line in &self.caps {
+            let covered = line.covered_rho.to_f64_up();
+            write!(f, "cap {}: rho {covered:.6} falls under it", line.cap)?;
+            match (line.cap.days, line.windows) {
+                (Some(days), windows) if windows > 1 => {
+                    let wait = u64::from(days) * (windows - 1);
+                    writeln!(f, "; it takes at least {wait} days")?;
+                }
+                _ => writeln!(f, ": fits")?,
+            }
         }
         match (&self.total_rho, &self.cap_rho) {
             (Some(total), Some(cap)) => write!(

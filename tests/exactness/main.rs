@@ -257,6 +257,7 @@ impl Round {
             mechanism,
             scale_bits: SCALE_BITS,
             persons_max: 512,
+            stores_max: 1,
             cohort: CohortRule {
                 enrolled: AGENTS.into(),
                 corrupt: CORRUPT,
@@ -321,7 +322,8 @@ impl Round {
                 TicketBinding { session: id, spec: digest, coordinates, modulus, keystream };
             let ticket = PairwiseTicket::new(binding, self_key(id, own_seed), pairs).unwrap();
             let permit =
-                Permit::mint(&self.spec, digest, &derived, &policy(), &mut Memory::new()).unwrap();
+                Permit::mint(&self.spec, digest, &derived, &policy(), &mut Memory::new(), 0)
+                    .unwrap();
             let mut people = people(slot);
             let train = |sink: &mut dyn PersonSink| {
                 self.task.contribute(&self.model, &mut people, sink).unwrap();

@@ -6,6 +6,7 @@
 //! relay in front of it, every UDP payload as it was on the wire.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod neighbours;
 mod recorder;
 mod search;
 

@@ -58,9 +58,40 @@ impl Vector {
     }
 }
 
+/// What the round asks.
+pub(crate) struct Question {
+    pub(crate) mechanism: Mechanism,
+    pub(crate) task: TaskSpec,
+    /// Rounds of the plan; only the first one is run.
+    pub(crate) rounds: u32,
+    /// M_cap.
+    pub(crate) stores_max: u32,
+    /// The model that it is asked on.
+    pub(crate) model: Model,
+}
+
+impl Question {
+    /// A popularity round on the model that a federation begins with.
+    pub(crate) fn popularity(federation: &Federation, mechanism: Mechanism) -> Self {
+        let task = TaskSpec { name: "popularity".into(), parameters: Parameters::default() };
+        let model = Model::for_catalogue(&catalogue(federation)).unwrap();
+        Self { mechanism, task, rounds: 1, stores_max: 1, model }
+    }
+}
+
+pub(crate) fn catalogue(federation: &Federation) -> Catalogue {
+    let catalogue = std::fs::read(federation.root().join("catalogue.csv")).unwrap();
+    Catalogue::read_csv(&catalogue).unwrap()
+}
+
 /// Runs one popularity round of a federation with all its agents and records it.
 pub(crate) async fn record(federation: &Federation, mechanism: Mechanism) -> Recording {
-    let (recording, summaries) = run(federation, mechanism, None).await;
+    ask(federation, Question::popularity(federation, mechanism)).await
+}
+
+/// Runs one round of a federation with all its agents and records it.
+pub(crate) async fn ask(federation: &Federation, question: Question) -> Recording {
+    let (recording, summaries) = run(federation, question, None).await;
     assert!(summaries.iter().all(|summary| summary.completed == 1));
     recording
 }
@@ -72,12 +103,12 @@ pub(crate) async fn record_with_swapped_model(
     mechanism: Mechanism,
     other: &Model,
 ) -> (Recording, Vec<Summary>) {
-    run(federation, mechanism, Some(other)).await
+    run(federation, Question::popularity(federation, mechanism), Some(other)).await
 }
 
 async fn run(
     federation: &Federation,
-    mechanism: Mechanism,
+    question: Question,
     other: Option<&Model>,
 ) -> (Recording, Vec<Summary>) {
     let keys = CoordinatorKeys::open(&federation.root().join("coordinator-keys")).unwrap();
@@ -89,7 +120,7 @@ async fn run(
     let relay = UdpSocket::bind(federation.address()).await.unwrap();
     let relay = tokio::spawn(relay_udp(relay, server.local_address().unwrap(), Arc::clone(&udp)));
     let agents = federation.start_agents(0..federation.setup.agents);
-    let mut recorder = Recorder::new(federation, mechanism, server, &keys, authority);
+    let mut recorder = Recorder::new(federation, question, server, &keys, authority);
     recorder.other = other.map(|model| (model.digest().unwrap(), model.encode().unwrap().into()));
     let all = async {
         while agents.iter().any(|agent| agent.is_running()) {
@@ -133,7 +164,7 @@ struct Recorder {
 impl Recorder {
     fn new(
         federation: &Federation,
-        mechanism: Mechanism,
+        question: Question,
         server: Server,
         keys: &CoordinatorKeys,
         authority: chorale_wire::PublicKey,
@@ -144,16 +175,16 @@ impl Recorder {
             corrupt: 1,
             survivors_min: federation.setup.survivors_min,
         };
-        let catalogue = std::fs::read(federation.root().join("catalogue.csv")).unwrap();
-        let catalogue = Catalogue::read_csv(&catalogue).unwrap();
-        let model = Model::for_catalogue(&catalogue).unwrap();
+        let catalogue = catalogue(federation);
+        let Question { mechanism, task, rounds, stores_max, model } = question;
         let plan = Plan {
             name: "recorded".into(),
-            task: TaskSpec { name: "popularity".into(), parameters: Parameters::default() },
-            rounds: 1,
+            task,
+            rounds,
             mechanism,
             scale_bits: 16,
             persons_max: 512,
+            stores_max,
             cohort: rule.clone(),
             catalogue: catalogue.digest(),
             events_before_s: 4_000_000_000,

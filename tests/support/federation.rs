@@ -255,7 +255,7 @@ impl Federation {
     pub fn open_journal(&self, number: u32) -> RedbJournal {
         let config = self.agent_config(number);
         let (policy, _) = StorePolicy::read(&config.policy).unwrap();
-        RedbJournal::open(&config.data_dir, policy.cap().clone()).unwrap()
+        RedbJournal::open(&config.data_dir, policy.budgets()).unwrap()
     }
 
     /// One agent's sealed store. The agent must not be running.
@@ -379,7 +379,7 @@ impl Federation {
 
 /// The policy of every agent: a small federation, ε up to 8, no noise allowed for comparisons.
 pub const POLICY: &str = "epsilon_max = 8.0\nallow_unprotected = true\nsurvivors_min = 4\n\
-                          roster_min = 4\n";
+                          roster_min = 4\nstores_max_min = 2\n";
 
 /// The policy of every agent as it is read.
 ///
@@ -392,6 +392,7 @@ pub fn policy() -> StorePolicy {
         allow_unprotected: true,
         survivors_min: 4,
         roster_min: 4,
+        stores_max_min: Some(2),
         ..PolicyFile::default()
     };
     StorePolicy::new(file, Path::new("policy.toml")).unwrap()

@@ -3,12 +3,14 @@
 
 use std::{io::Write, path::Path};
 
+use chorale_dp::Standing;
 use chorale_gate::Restoration;
 use clap::Args;
 use serde::Serialize;
 
-use super::{Done, OutputError, table, write_json};
+use super::{Done, OutputError, now_s, table, write_json};
 use crate::{
+    calendar,
     config::Config,
     error::Failure,
     journal::{ACKNOWLEDGE, RedbJournal},
@@ -34,6 +36,10 @@ struct Account {
     /// The last head of the ledger that this agent cosigned, `SEQ:HASH`: hand it to whoever
     /// verifies the ledger.
     last_head: Option<String>,
+    /// Charges that a crash left open; they stand.
+    rounds_interrupted: usize,
+    /// Caps over windows and families, with what counts in them now.
+    caps: Vec<Standing>,
     /// Rounds that other agents had to state because this journal was an old one; `null` when
     /// there is nothing to acknowledge.
     restored_rounds: Option<Vec<u64>>,
@@ -57,6 +63,8 @@ impl Account {
             last_head: state
                 .last_head(federation)
                 .map(|head| format!("{}:{}", head.seq, head.hash)),
+            rounds_interrupted: state.interrupted(federation) + state.open().count(),
+            caps: state.standing(federation, now_s().unsigned_abs()),
             restored_rounds: restoration.map(rounds),
             restored_by: restoration
                 .iter()
@@ -70,7 +78,7 @@ fn open(config: &Path) -> Result<(Config, RedbJournal), Failure> {
     let config = Config::load(config)?;
     // Only to show the cap: what holds is judged when the agent runs, by the signed policy.
     let (policy, _) = StorePolicy::read(&config.policy)?;
-    let journal = RedbJournal::open(&config.data_dir, policy.cap().clone())?;
+    let journal = RedbJournal::open(&config.data_dir, policy.budgets())?;
     Ok((config, journal))
 }
 
@@ -115,6 +123,17 @@ fn describe(account: &Account) -> String {
         row("vectors that left", account.rounds_released.to_string()),
         row("last ledger head", account.last_head.clone().unwrap_or_else(|| "none".into())),
     ];
+    if account.rounds_interrupted > 0 {
+        rows.push(row("cut short by a crash", format!("{}, charged", account.rounds_interrupted)));
+    }
+    for standing in &account.caps {
+        let counted = (&standing.spent + &standing.reserved).as_rational().to_f64_up();
+        let frees = standing.frees_at_s.map_or(String::new(), |second| {
+            let second = i64::try_from(second).unwrap_or(i64::MAX);
+            format!("; frees from {}", calendar::instant(second))
+        });
+        rows.push(row("cap", format!("{}: {counted:.6} counts{frees}", standing.cap)));
+    }
     if let Some(rounds) = &account.restored_rounds {
         rows.push(row("restored rounds", rounds.len().to_string()));
         rows.push(row("stated by", account.restored_by.join(", ")));

@@ -7,7 +7,24 @@ use chorale_task::{People, Person};
 
 use super::{Features, PersonRecord};
 
-/// Home customers with at least one purchase in the window, by ascending pseudonym.
+/// Whose parts count at this agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// Home customers: each person counts at one agent.
+    AtHome,
+    /// Everybody whom this store knows: each person counts at several agents, at each with a part.
+    Everybody,
+}
+
+impl Who {
+    /// Whose parts count in plans with this M_cap.
+    #[must_use]
+    pub fn of(stores_max: u32) -> Self {
+        if stores_max > 1 { Self::Everybody } else { Self::AtHome }
+    }
+}
+
+/// Persons with at least one purchase in the window, by ascending pseudonym.
 #[derive(Clone, Default)]
 pub struct Contributors {
     persons: Vec<(Pseudonym, Vec<(u32, f32)>)>,
@@ -17,18 +34,20 @@ pub struct Contributors {
 crate::error::redacted!(Contributors);
 
 impl Contributors {
-    /// Picks the contributors out of records: only persons at home here, only purchases strictly
+    /// Picks the contributors out of records: only `who`, only purchases strictly
     /// before `end_s` (Unix seconds). A person's count of an item is the number of their baskets
     /// with it. Later records of a pseudonym that is already there are left out.
     #[must_use]
     pub fn of<'a>(
         records: impl IntoIterator<Item = (Pseudonym, &'a PersonRecord)>,
+        who: Who,
         end_s: i64,
     ) -> Self {
         let mut seen = BTreeSet::new();
         let mut persons: Vec<_> = records
             .into_iter()
-            .filter(|(who, record)| record.at_home && seen.insert(*who))
+            .filter(|(_, record)| who == Who::Everybody || record.at_home)
+            .filter(|(who, _)| seen.insert(*who))
             .map(|(who, record)| (who, Features::of(record, end_s).counts()))
             .filter(|(_, items)| !items.is_empty())
             .collect();
@@ -85,7 +104,7 @@ mod tests {
         }
         let records = records.finish();
         let borrowed = records.iter().map(|(who, record)| (*who, record));
-        let mut people = Contributors::of(borrowed, 8 * 86_400);
+        let mut people = Contributors::of(borrowed.clone(), Who::AtHome, 8 * 86_400);
         assert_eq!(people.len(), 2);
         let first = people.next_person().unwrap();
         assert_eq!((first.who.as_bytes()[0], first.items), (3, &[(0, 1.0)][..]));
@@ -94,5 +113,7 @@ mod tests {
         assert!(people.next_person().is_none());
         people.rewind();
         assert!(people.next_person().is_some());
+        // Where persons are divided, those of other homes and of none count too.
+        assert_eq!(Contributors::of(borrowed, Who::Everybody, 8 * 86_400).len(), 4);
     }
 }

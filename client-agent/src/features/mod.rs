@@ -4,6 +4,6 @@ mod contributors;
 mod history;
 mod record;
 
-pub use contributors::Contributors;
+pub use contributors::{Contributors, Who};
 pub use history::{Features, HALF_LIFE_DAYS, ItemHabit};
 pub use record::{PersonRecord, Records, StoredEvent};

@@ -3,7 +3,7 @@
 use chorale_wire::AgentId;
 use serde::Serialize;
 
-use super::{PolicyFile, StorePolicy, VerifiedPolicy};
+use super::{PolicyCap, PolicyFile, StorePolicy, VerifiedPolicy};
 use crate::calendar;
 
 /// A verified policy, for machines.
@@ -58,10 +58,12 @@ pub fn in_words(policy: &StorePolicy) -> Vec<String> {
         corrupt_min,
         corrupt_per_mille_min,
         roster_min,
+        stores_max_min,
+        caps,
     } = policy.rules();
     let cap = policy.cap().as_rational().to_f64_down();
     let tasks = if tasks.is_empty() { "none".into() } else { tasks.join(", ") };
-    vec![
+    let mut words = vec![
         format!(
             "One person loses at most ε = {epsilon_max} at δ = {delta} over the federation's \
              lifetime (ρ = {cap:.6})."
@@ -85,7 +87,32 @@ pub fn in_words(policy: &StorePolicy) -> Vec<String> {
             "At least {corrupt_min} agents, and {corrupt_per_mille_min} of every 1000 enrolled, \
              are assumed to be in league with the coordinator."
         ),
-    ]
+        match stores_max_min {
+            None => "Only home customers contribute.".into(),
+            Some(least) => format!(
+                "Every customer may contribute where a plan divides persons among {least} stores or \
+                 more."
+            ),
+        },
+    ];
+    words.extend(caps.iter().map(cap_in_words));
+    words
+}
+
+fn cap_in_words(cap: &PolicyCap) -> String {
+    let PolicyCap { name, tasks, days, epsilon_max, across_federations } = cap;
+    let tasks = if tasks.is_empty() { "all tasks".into() } else { tasks.join(", ") };
+    let span = match days {
+        None => "the lifetime".into(),
+        Some(1) => "any one day".into(),
+        Some(days) => format!("any {days} days"),
+    };
+    let federations = if *across_federations {
+        "all federations that this agent was ever in, together"
+    } else {
+        "this federation"
+    };
+    format!("Cap '{name}': at most ε = {epsilon_max} by {tasks} over {span}, for {federations}.")
 }
 
 #[cfg(test)]
@@ -110,6 +137,14 @@ mod tests {
             corrupt_min: 1005,
             corrupt_per_mille_min: 233,
             roster_min: 1006,
+            stores_max_min: Some(1007),
+            caps: vec![PolicyCap {
+                name: "quarter".into(),
+                tasks: vec!["gram".into()],
+                days: Some(91),
+                epsilon_max: 0.75,
+                across_federations: true,
+            }],
         };
         let words = in_words(&StorePolicy::new(file, Path::new("policy.toml")).unwrap()).join("\n");
         for value in [
@@ -125,6 +160,8 @@ mod tests {
             "1005",
             "233",
             "1006",
+            "1007",
+            "'quarter': at most ε = 0.75 by gram over any 91 days, for all federations",
         ] {
             assert!(words.contains(value), "{value} is not in:\n{words}");
         }

@@ -12,7 +12,10 @@ use rand_core::SeedableRng as _;
 use zeroize::Zeroizing;
 
 use super::error::ContributionError;
-use crate::{journal::JournalError, policy::StorePolicy, store::Store};
+use crate::{
+    features::Who, journal::JournalError, odometer::RoundReadings, policy::StorePolicy,
+    store::Store,
+};
 
 /// Everything that one vector needs.
 pub(super) struct Contribution {
@@ -26,6 +29,13 @@ pub(super) struct Contribution {
     pub(super) derived: Arc<Derived>,
     /// Seeds of the removable layers of the noise.
     pub(super) noise_seeds: Vec<Zeroizing<[u8; 32]>>,
+}
+
+/// A vector, and what it costs each person.
+pub(super) struct Made {
+    pub(super) round: RoundNumber,
+    pub(super) release: Release,
+    pub(super) readings: RoundReadings,
 }
 
 /// No vector was made; nothing left.
@@ -68,14 +78,18 @@ pub(super) fn code_of(error: &PermitError<JournalError>) -> RefusalCode {
 
 impl Contribution {
     /// Reads the persons, trains, and takes the vector through the gate.
-    pub(super) fn release(self) -> Result<(RoundNumber, Release), Unreleased> {
+    pub(super) fn release(self) -> Result<Made, Unreleased> {
         let round = self.spec.round;
-        self.make().map(|release| (round, release)).map_err(|error| Unreleased { round, error })
+        self.make()
+            .map(|(release, readings)| Made { round, release, readings })
+            .map_err(|error| Unreleased { round, error })
     }
 
-    fn make(self) -> Result<Release, ContributionError> {
+    fn make(self) -> Result<(Release, RoundReadings), ContributionError> {
+        let mut readings = RoundReadings::of(&self.spec, &self.derived);
         let task = from_plan(&self.spec.plan, self.items)?;
-        let mut people = self.store.contributors(self.window_end_s)?;
+        let who = Who::of(self.spec.plan.stores_max);
+        let mut people = self.store.contributors(who, self.window_end_s)?;
         // The fast one: it flips a coin for every coordinate of every person.
         let mut rounding = Aes256CtrRng::from_rng(&mut super::system_rng());
         let model = &self.model;
@@ -90,22 +104,25 @@ impl Contribution {
                     .collect();
                 let seeded = Aes256CtrRng::from_rng(&mut super::system_rng());
                 let mut noise = LayeredNoise::new(&base.variance, seeded, &removable)?;
-                chorale_gate::release(
+                chorale_gate::release_metered(
                     self.permit,
                     &mut rounding,
                     chorale_gate::Protection::Noise(&mut noise),
                     self.ticket,
                     train,
+                    &mut readings,
                 )
             }
-            None => chorale_gate::release(
+            None => chorale_gate::release_metered(
                 self.permit,
                 &mut rounding,
                 chorale_gate::Protection::None,
                 self.ticket,
                 train,
+                &mut readings,
             ),
         };
-        release.map_err(|error| ContributionError::Gate(Box::new(error)))
+        let release = release.map_err(|error| ContributionError::Gate(Box::new(error)))?;
+        Ok((release, readings))
     }
 }

@@ -10,7 +10,7 @@ use chorale_wire::{PublicKey, SecretKey};
 
 use crate::{
     config::Config, error::Explain, journal::JournalError, keys::KeyError as SealKeyError,
-    policy::VerifyError, store::StoreError,
+    odometer::OdometerError, policy::VerifyError, store::StoreError,
 };
 
 /// Everything that stops a running agent.
@@ -28,6 +28,9 @@ pub enum RunError {
     /// The budget journal cannot be used; nothing is sent without it.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// The odometer cannot be used; nothing is sent without it.
+    #[error(transparent)]
+    Odometer(#[from] OdometerError),
     /// The identity keys or the certificate cannot be used.
     #[error("this agent's identity cannot be used")]
     Identity {
@@ -84,6 +87,7 @@ impl Explain for RunError {
             Self::Key(error) => error.place(),
             Self::Store(error) => error.place(),
             Self::Journal(error) => error.place(),
+            Self::Odometer(error) => error.place(),
             Self::Identity { path, .. }
             | Self::CatalogueRead { path, .. }
             | Self::Catalogue { path, .. } => path.display().to_string(),
@@ -100,6 +104,7 @@ impl Explain for RunError {
             Self::Key(error) => error.remedy(),
             Self::Store(error) => error.remedy(),
             Self::Journal(error) => error.remedy(),
+            Self::Odometer(error) => error.remedy(),
             Self::Identity { .. } => {
                 "enrol this store again with a new invitation (client-agent enrol)".into()
             }

@@ -13,25 +13,27 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use chorale_gate::{Journal as _, Permit, Release, Settlement};
+use chorale_gate::{Journal as _, Permit, Settlement};
 use chorale_plan::{Derived, RoundSpec};
 use chorale_round::agent::{Action, Behind, Fault, Machine, RoundEnd};
 use chorale_secagg::PairwiseTicket;
 use chorale_task::{Catalogue, Model};
 use chorale_transport::{LinkError, LinkEvent, LinkSender, Upload};
 use chorale_wire::{
-    AgentId, Digest, RoundNumber, ToAgent, ToCoordinator, VerifiedAbort, message::RefusalCode,
+    AgentId, Digest, RoundNumber, SessionId, ToAgent, ToCoordinator, VerifiedAbort,
+    message::RefusalCode,
 };
 use rand_core::SeedableRng as _;
 use tokio::{sync::mpsc, task::JoinSet};
 use zeroize::Zeroizing;
 
-use self::contribute::{Contribution, Unreleased};
+use self::contribute::{Contribution, Made, Unreleased};
 pub use self::error::RunError;
 use crate::{
     config::Config,
     journal::{ACKNOWLEDGE, JournalError, RedbJournal},
     keys::Key,
+    odometer::Odometer,
     policy::VerifiedPolicy,
     store::Store,
 };
@@ -76,6 +78,7 @@ struct Driver {
     catalogue: Catalogue,
     store: Arc<Store>,
     journal: RedbJournal,
+    odometer: Odometer,
     machine: Machine,
     link: LinkSender,
     observer: Observer,
@@ -87,15 +90,30 @@ struct Driver {
     /// The permit of the round in progress.
     permit: Option<(RoundNumber, Permit)>,
     /// For which session the vector of the round in progress leaves, when it does.
-    parting: Option<(RoundNumber, Settlement)>,
+    parting: Option<Parting>,
     /// Vectors that are being made. A slow one may outlive its round: it is refunded when it is
     /// there.
-    releasing: JoinSet<Result<(RoundNumber, Release), Unreleased>>,
+    releasing: JoinSet<Result<Made, Unreleased>>,
     /// The round whose vector was handed to the link.
     uploading: Option<RoundNumber>,
     finished: Option<(Digest, tokio::time::Instant)>,
     /// The phase that the observer knows.
     phase: &'static str,
+}
+
+/// For which session the vector of a round is made.
+struct Parting {
+    round: RoundNumber,
+    session: SessionId,
+    electorate: Digest,
+}
+
+impl Parting {
+    /// The settlement of a vector that leaves now.
+    fn settled(&self) -> Settlement {
+        let Self { session, electorate, .. } = *self;
+        Settlement::Released { session, electorate, time_s: now_s() }
+    }
 }
 
 /// A round that was opened and whose model has not arrived.
@@ -148,7 +166,14 @@ impl Driver {
         store.require_ingest(&catalogue.digest(), &config.home)?;
         // A charge that an earlier run left open stands: were this disk a restored backup, its
         // vector may have left.
-        let journal = RedbJournal::open(&config.data_dir, policy.cap().clone())?;
+        let mut journal = RedbJournal::open(&config.data_dir, policy.budgets())?;
+        let interrupted = journal.begin_run(now_s())?;
+        if interrupted > 0 {
+            tracing::warn!(
+                interrupted,
+                "rounds of an earlier run were cut short; they stay charged"
+            );
+        }
         let memory =
             journal.memory(&config.federation)?.with_survivors_floor(policy.survivors_floor());
         let machine = Machine::with_memory(Arc::new(identity), memory);
@@ -158,6 +183,7 @@ impl Driver {
         };
         let (link, events) =
             chorale_transport::connect(link_config, system_rng()).map_err(RunError::Tls)?;
+        let odometer = Odometer::new(&config.data_dir, &key);
         let driver = Self {
             config,
             options,
@@ -165,6 +191,7 @@ impl Driver {
             catalogue,
             store: Arc::new(store),
             journal,
+            odometer,
             machine,
             link,
             observer,
@@ -354,7 +381,7 @@ impl Driver {
                     }
                 }
                 Action::Contribute { ticket, spec, derived, session, electorate, noise_seeds } => {
-                    self.parting = Some((spec.round, Settlement::Released { session, electorate }));
+                    self.parting = Some(Parting { round: spec.round, session, electorate });
                     self.contribute(ticket, spec, derived, noise_seeds)?;
                 }
                 Action::EpochReady { epoch, agents, rounds } => {
@@ -393,7 +420,7 @@ impl Driver {
     /// This agent's journal is an old one: what is missing is charged before anything else, and
     /// its owner must know.
     fn on_behind(&mut self, behind: &Behind) -> Result<(), RunError> {
-        self.journal.restore(&self.config.federation, behind)?;
+        self.journal.restore(&self.config.federation, behind, now_s())?;
         let names = names(&behind.witnesses);
         tracing::error!(names, rounds = behind.rounds.len(), "this agent's journal is an old one");
         self.say(&format!(
@@ -421,7 +448,8 @@ impl Driver {
         {
             return self.refuse(RefusalCode::Policy, &refusal);
         }
-        match Permit::mint(&spec, spec_digest, &derived, &self.policy, &mut self.journal) {
+        let journal = &mut self.journal;
+        match Permit::mint(&spec, spec_digest, &derived, &self.policy, journal, now_s()) {
             Ok(permit) => self.permit = Some((spec.round, permit)),
             Err(error) => {
                 let code = contribute::code_of(&error);
@@ -475,22 +503,19 @@ impl Driver {
         Ok(())
     }
 
-    fn on_released(
-        &mut self,
-        released: Result<(RoundNumber, Release), Unreleased>,
-    ) -> Result<(), RunError> {
+    fn on_released(&mut self, released: Result<Made, Unreleased>) -> Result<(), RunError> {
         match released {
-            Ok((round, release)) => {
-                let parting = self.parting.take_if(|(parting, _)| *parting == round);
-                let Some((_, parting)) = parting.filter(|_| self.machine.round() == Some(round))
-                else {
+            Ok(Made { round, release, readings }) => {
+                let parting = self.parting.take_if(|parting| parting.round == round);
+                let Some(parting) = parting.filter(|_| self.machine.round() == Some(round)) else {
                     // The round ended while the vector was made; it never left.
                     return self.refund(round);
                 };
                 match self.machine.masked(release.digest(), release.len() as u64) {
                     Ok(header) => {
-                        // From here on the vector may have left: the charge stands.
-                        self.journal.settle(&self.config.federation, round, parting)?;
+                        // From here on the vector may have left: readings and charge stand.
+                        self.odometer.record(&self.config.federation, round, &readings)?;
+                        self.journal.settle(&self.config.federation, round, parting.settled())?;
                         self.note_phase();
                         self.uploading = Some(round);
                         self.link.upload(Upload { header, release }).map_err(RunError::Link)
@@ -535,6 +560,7 @@ impl Driver {
         match self.journal.reopen(&self.config.federation, proof) {
             Ok(round) => {
                 self.uploading = None;
+                self.odometer.forget(&self.config.federation, round)?;
                 self.say(&format!(
                     "round {round} will never be unmasked: the agents voted to abort it, and its \
                      charge is given back"
@@ -632,6 +658,11 @@ pub(crate) fn system_rng() -> rand_chacha::ChaCha20Rng {
         panic!("the operating system gives no randomness ({error}); the agent stops")
     });
     rand_chacha::ChaCha20Rng::from_seed(*seed)
+}
+
+/// The wall clock in Unix seconds.
+fn now_s() -> u64 {
+    now_ms() / 1000
 }
 
 fn now_ms() -> u64 {

@@ -23,11 +23,12 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, TableErro
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 pub use seal::SealError;
+pub(crate) use seal::Sealer;
 
 use crate::{
     config::Config,
     error::Explain,
-    features::{Contributors, PersonRecord},
+    features::{Contributors, PersonRecord, Who},
     keys::{Key, create_private_dir},
     observe::Quality,
     profiles::Profile,
@@ -36,7 +37,7 @@ use crate::{
 /// The sealed data of one agent.
 pub struct Store {
     dir: PathBuf,
-    sealer: seal::Sealer,
+    sealer: Sealer,
 }
 
 /// What the last ingest was.
@@ -160,7 +161,7 @@ impl Store {
     pub fn open(dir: &Path, key: &Key) -> Result<Self, StoreError> {
         create_private_dir(dir)
             .map_err(|source| StoreError::Directory { path: dir.into(), source })?;
-        let store = Self { dir: dir.into(), sealer: seal::Sealer::new(key) };
+        let store = Self { dir: dir.into(), sealer: Sealer::new(key) };
         if store.path().exists() {
             store.ingest()?;
         }
@@ -258,9 +259,9 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn contributors(&self, end_s: i64) -> Result<Contributors, StoreError> {
+    pub fn contributors(&self, who: Who, end_s: i64) -> Result<Contributors, StoreError> {
         let records = self.persons()?;
-        Ok(Contributors::of(records.iter().map(|(who, record)| (*who, record)), end_s))
+        Ok(Contributors::of(records.iter().map(|(who, record)| (*who, record)), who, end_s))
     }
 
     /// Makes `model` the current one.

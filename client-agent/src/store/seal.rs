@@ -13,7 +13,7 @@ use crate::keys::Key;
 /// Seals and opens values under one key. Random nonces are safe for 2^32 values of one key
 /// (NIST SP 800-38D, 8.3); a store of a million persons reaches that after four thousand full
 /// ingests, and `client-agent init` makes a new key for a new data directory.
-pub(super) struct Sealer(Aes256Gcm);
+pub(crate) struct Sealer(Aes256Gcm);
 
 /// Why a value could not be sealed or opened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -33,7 +33,7 @@ const NONCE_BYTES: usize = 12;
 
 impl Sealer {
     /// Derives the sealing key from the store's key (HKDF-SHA-256, RFC 5869).
-    pub(super) fn new(key: &Key) -> Self {
+    pub(crate) fn new(key: &Key) -> Self {
         let mut derived = Zeroizing::new([0u8; 32]);
         // 32 bytes are far below the limit of 255 hash lengths.
         Hkdf::<Sha256>::new(None, key.as_bytes())
@@ -42,7 +42,7 @@ impl Sealer {
         Self(Aes256Gcm::new((&*derived).into()))
     }
 
-    pub(super) fn seal(&self, table: &str, key: &[u8], value: &[u8]) -> Result<Vec<u8>, SealError> {
+    pub(crate) fn seal(&self, table: &str, key: &[u8], value: &[u8]) -> Result<Vec<u8>, SealError> {
         let mut nonce = [0u8; NONCE_BYTES];
         getrandom::fill(&mut nonce).map_err(|_| SealError::Randomness)?;
         let aad = place(table, key);
@@ -53,7 +53,7 @@ impl Sealer {
         Ok([&nonce[..], &sealed].concat())
     }
 
-    pub(super) fn open(
+    pub(crate) fn open(
         &self,
         table: &str,
         key: &[u8],

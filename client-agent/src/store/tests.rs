@@ -56,8 +56,8 @@ fn what_was_put_comes_back_and_a_second_ingest_replaces_it() {
     let again = Store::open(dir.path(), &key()).unwrap();
     assert_eq!(again.persons().unwrap(), second);
     assert_eq!(again.person(who(1)).unwrap(), None);
-    assert_eq!(again.contributors(2000).unwrap().len(), 1);
-    assert_eq!(again.contributors(1000).unwrap().len(), 0);
+    assert_eq!(again.contributors(Who::AtHome, 2000).unwrap().len(), 1);
+    assert_eq!(again.contributors(Who::AtHome, 1000).unwrap().len(), 0);
     assert!(again.require_ingest(&Digest::plain(b"catalogue"), "367").is_ok());
     for (catalogue, home) in [("other", "367"), ("catalogue", "1")] {
         let stale = again.require_ingest(&Digest::plain(catalogue.as_bytes()), home);

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chorale_dp::{OverBudget, Rho};
+use chorale_dp::{Cap, CapExceeded, Frees, Rho, Settlement as Ended, Standing};
 use chorale_plan::cost_of_units;
 use chorale_wire::{
     AgentId, Digest, Epoch, FederationId, RoundNumber, SessionId, SlotSet, VerifiedAbort,
@@ -14,7 +14,10 @@ use chorale_wire::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::remembered::{Remembered, Restoration};
+use crate::{
+    caps::{AgentCaps, Kept},
+    remembered::{Remembered, Restoration},
+};
 
 /// What a round costs this agent's customers, and what must not be answered twice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,8 +32,12 @@ pub struct Charge {
     pub model: Digest,
     /// The data window: events before this instant, in Unix seconds.
     pub window: u64,
+    /// The task's name: which caps the round counts in.
+    pub task: String,
     /// The cost; `None` for a round without noise.
     pub rho: Option<Rho>,
+    /// When it was charged, Unix seconds.
+    pub time_s: u64,
 }
 
 /// How a charged round ends at this agent.
@@ -43,6 +50,8 @@ pub enum Settlement {
         session: SessionId,
         /// Those who can vote in it, by [`chorale_wire::Electorate::digest`] of the verified roster.
         electorate: Digest,
+        /// When, Unix seconds: from then on the charge moves through the windows.
+        time_s: u64,
     },
     /// The round ended and no byte of a masked vector left: the charge is given back.
     Refunded,
@@ -138,6 +147,17 @@ pub enum Record {
         rounds: Vec<StatedRound>,
         /// Who stated it.
         witnesses: Vec<AgentId>,
+        /// When it was noticed, Unix seconds: the rounds count in every window from then on.
+        time_s: u64,
+    },
+    /// A new run of the agent found charges that the one before it had neither released nor given
+    /// back. They stand: were the disk a restored one, their vectors may have left. They ended no
+    /// later than this.
+    Interrupted {
+        /// The federation.
+        federation: FederationId,
+        /// When it was noticed, Unix seconds.
+        time_s: u64,
     },
     /// The agent's administrator knows of the restoration and lets the agent go on.
     Acknowledged {
@@ -205,19 +225,16 @@ pub enum JournalRefusal {
         /// The round that was answered.
         before: RoundNumber,
     },
-    /// The cost does not fit this agent's own cap.
-    #[error(
-        "federation {federation}: round {round} does not fit this agent's own cap; end the \
-         federation or raise the cap in the agent's policy"
-    )]
+    /// The cost does not fit one of this agent's own caps.
+    #[error("federation {federation}: round {round} does not fit this agent's own budget")]
     OverCap {
         /// The federation.
         federation: FederationId,
         /// The round asked for.
         round: RoundNumber,
-        /// The figures; nothing is held in reserve, what is charged counts as spent.
+        /// Which cap, what is left of it and when it has room.
         #[source]
-        source: Box<OverBudget>,
+        source: Box<CapExceeded>,
     },
     /// A federation either has noise in every round or in none.
     #[error("federation {federation}: round {round} mixes rounds with and without noise")]
@@ -324,6 +341,8 @@ pub struct JournalState {
     cap: Rho,
     caps: BTreeMap<FederationId, Rho>,
     accounts: BTreeMap<FederationId, Account>,
+    /// What counts in the caps beside the lifetimes'.
+    kept: Kept,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -344,6 +363,8 @@ struct Account {
     reopened: BTreeSet<RoundNumber>,
     /// Rounds that were restored, whose vector may have left.
     restored: BTreeSet<RoundNumber>,
+    /// Charges that an earlier run left open. They stand.
+    interrupted: BTreeSet<RoundNumber>,
     /// Epochs and other agents.
     remembered: Remembered,
 }
@@ -371,10 +392,12 @@ impl Account {
 }
 
 impl JournalState {
-    /// Nothing charged; `cap` holds for each federation without one of its own.
+    /// Nothing charged; `caps` hold for each federation, but the lifetime's not for one with its own.
     #[must_use]
-    pub fn new(cap: Rho) -> Self {
-        Self { cap, caps: BTreeMap::new(), accounts: BTreeMap::new() }
+    pub fn new(caps: impl Into<AgentCaps>) -> Self {
+        let AgentCaps { lifetime, others } = caps.into();
+        let kept = Kept::new(&others);
+        Self { cap: lifetime, caps: BTreeMap::new(), accounts: BTreeMap::new(), kept }
     }
 
     /// Gives one federation a cap of its own. A cap below what is spent refuses every round.
@@ -386,6 +409,18 @@ impl JournalState {
     #[must_use]
     pub fn cap(&self, federation: &FederationId) -> &Rho {
         self.caps.get(federation).unwrap_or(&self.cap)
+    }
+
+    /// The caps beside the lifetime's that hold for a federation, with what counts in them at `now_s`.
+    #[must_use]
+    pub fn standing(&self, federation: &FederationId, now_s: u64) -> Vec<Standing> {
+        self.kept.standing(federation, now_s)
+    }
+
+    /// Charges that earlier runs left open, and that stand.
+    #[must_use]
+    pub fn interrupted(&self, federation: &FederationId) -> usize {
+        self.accounts.get(federation).map_or(0, |account| account.interrupted.len())
     }
 
     /// What is charged and not given back.
@@ -502,6 +537,7 @@ impl JournalState {
                 memory.check_cohort(federation, *epoch, cohort)
             }
             Record::Restored { federation, rounds, .. } => self.check_restored(federation, rounds),
+            Record::Interrupted { .. } => Ok(()),
             Record::Acknowledged { federation } => match self.restoration(federation) {
                 Some(_) => Ok(()),
                 None => Err(JournalRefusal::NothingRestored { federation: federation.clone() }),
@@ -561,14 +597,18 @@ impl JournalState {
             return Err(JournalRefusal::Mixed { federation, round });
         }
         if let Some(asked) = &charge.rho {
-            let (cap, spent) = (self.cap(&federation).clone(), account.spent());
-            if &spent + asked > cap {
-                let (asked, reserved) = (asked.clone(), Rho::zero());
-                let source = Box::new(OverBudget { cap, spent, reserved, asked });
+            let (cap, used) = (self.cap(&federation).clone(), account.spent());
+            if &used + asked > cap {
+                let (cap, asked) = (Cap::lifetime(cap), asked.clone());
+                let source = Box::new(CapExceeded { cap, used, asked, frees: Frees::Never });
                 return Err(JournalRefusal::OverCap { federation, round, source });
             }
         }
-        Ok(())
+        self.kept.admit(charge).map_err(|source| JournalRefusal::OverCap {
+            federation,
+            round,
+            source,
+        })
     }
 
     fn check_restored(
@@ -595,16 +635,22 @@ impl JournalState {
                     account.spent = Some(&account.spent() + rho);
                 }
                 account.open.insert(charge.round, charge.clone());
+                self.kept.charge(charge);
             }
             Record::Settled { federation, round, settlement } => {
                 let Some(account) = self.accounts.get_mut(federation) else { return };
                 let Some(charge) = account.open.remove(round) else { return };
                 match settlement {
-                    Settlement::Released { session, electorate } => {
+                    Settlement::Released { session, electorate, time_s } => {
                         let (session, electorate) = (*session, *electorate);
                         account.released.insert(*round, Departed { charge, session, electorate });
+                        self.kept.end(federation, *round, Ended::Spent, *time_s);
                     }
-                    Settlement::Refunded => account.give_back(&charge),
+                    Settlement::Refunded => {
+                        account.give_back(&charge);
+                        // What is given back needs no date.
+                        self.kept.end(federation, *round, Ended::Refunded, 0);
+                    }
                 }
             }
             Record::Reopened(Reopened { federation, round, .. }) => {
@@ -612,6 +658,7 @@ impl JournalState {
                 let Some(departed) = account.released.remove(round) else { return };
                 account.reopened.insert(*round);
                 account.give_back(&departed.charge);
+                self.kept.give_back(federation, *round);
             }
             Record::RosterVoted { federation, epoch, agents } => {
                 self.accounts
@@ -624,10 +671,18 @@ impl JournalState {
                 let account = self.accounts.entry(federation.clone()).or_default();
                 account.remembered.see(*epoch, *round, cohort);
             }
-            Record::Restored { federation, rounds, witnesses } => {
+            Record::Restored { federation, rounds, witnesses, time_s } => {
                 let account = self.accounts.entry(federation.clone()).or_default();
                 account.restore(rounds);
                 account.remembered.restore(rounds, witnesses);
+                self.kept.restore(federation, rounds, *time_s);
+            }
+            Record::Interrupted { federation, time_s } => {
+                let Some(account) = self.accounts.get_mut(federation) else { return };
+                for round in std::mem::take(&mut account.open).into_keys() {
+                    account.interrupted.insert(round);
+                    self.kept.end(federation, round, Ended::Spent, *time_s);
+                }
             }
             Record::Acknowledged { federation } => {
                 self.accounts.entry(federation.clone()).or_default().remembered.acknowledge();

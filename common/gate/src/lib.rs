@@ -17,16 +17,20 @@
 //!
 //! Reading order: [`permit`], [`journal`], [`release()`], then the private stages.
 
+mod caps;
 pub mod journal;
+mod meter;
 pub mod permit;
 mod release;
 mod remembered;
 mod sink;
 mod stages;
 
+pub use caps::{AgentCap, AgentCaps};
 pub use journal::{Charge, Journal, JournalRefusal, JournalState, Record, Reopened, Settlement};
+pub use meter::Meter;
 pub use permit::{Permit, PermitError};
-pub use release::{Protection, Release, ReleaseError, release};
+pub use release::{Protection, Release, ReleaseError, release, release_metered};
 pub use remembered::Restoration;
 
 #[cfg(test)]

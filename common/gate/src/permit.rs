@@ -16,7 +16,7 @@ pub struct Permit {
     pub(crate) coordinates: usize,
     pub(crate) scale_bits: u8,
     pub(crate) persons_max: u32,
-    pub(crate) delta: u64,
+    pub(crate) clip: u64,
     pub(crate) modulus_bits: u8,
     pub(crate) share_variance: Option<Rational>,
     pub(crate) layers: Vec<NoiseLayer>,
@@ -65,6 +65,7 @@ impl Permit {
     ///
     /// `spec` is the content of a verified ROUND-OPEN, `spec_digest` its payload digest and
     /// `derived` what [`RoundSpec::derive`] gave for the roster; its numbers are recomputed here.
+    /// `now_s` is the present in Unix seconds; windows are judged by it.
     ///
     /// # Errors
     /// [`PermitError`]; it depends on public parameters only.
@@ -74,6 +75,7 @@ impl Permit {
         derived: &Derived,
         policy: &(impl Policy + ?Sized),
         journal: &mut J,
+        now_s: u64,
     ) -> Result<Self, PermitError<J::Error>> {
         let round = spec.round;
         check_derived(spec, derived)?;
@@ -86,7 +88,9 @@ impl Permit {
                 plan,
                 model: spec.model,
                 window: spec.plan.events_before_s,
+                task: spec.plan.task.name.clone(),
                 rho: derived.rho.clone(),
+                time_s: now_s,
             })
             .map_err(PermitError::Journal)?;
         Ok(Self {
@@ -96,7 +100,7 @@ impl Permit {
             coordinates: spec.shape.coordinates as usize,
             scale_bits: spec.plan.scale_bits,
             persons_max: spec.plan.persons_max,
-            delta: derived.delta,
+            clip: derived.clip,
             modulus_bits: derived.modulus_bits,
             share_variance: derived.share_variance.clone(),
             layers: derived.layers.clone(),
@@ -135,6 +139,9 @@ fn check_derived<E: std::error::Error + Send + Sync + 'static>(
     let differs = |field| Err(PermitError::Derived { round, field });
     if derived.delta != own.delta {
         return differs("the bound Δ");
+    }
+    if derived.clip != own.clip {
+        return differs("the bound at one agent");
     }
     if derived.share_variance != own.share_variance {
         return differs("the noise share");

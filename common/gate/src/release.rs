@@ -6,7 +6,7 @@ use chorale_secagg::{MaskTicket, TicketError};
 use chorale_wire::{Digest, RoundNumber, SessionId};
 use rand_core::CryptoRng;
 
-use crate::{permit::Permit, sink::Sink};
+use crate::{meter::Meter, permit::Permit, sink::Sink};
 
 /// What protects the sum. It must be what the permit's spec asks for.
 pub enum Protection<'a> {
@@ -132,10 +132,46 @@ where
     R: CryptoRng + ?Sized,
     E: std::error::Error + Send + Sync + 'static,
 {
+    make(permit, rounding, protection, ticket, people, None)
+}
+
+/// [`release()`], and tells `meter` what each person's part weighed. The vector is the same.
+///
+/// # Errors
+/// [`ReleaseError`]; nothing leaves the gate then, and what the meter was told counts for nothing.
+pub fn release_metered<R, E>(
+    permit: Permit,
+    rounding: &mut R,
+    protection: Protection<'_>,
+    ticket: impl MaskTicket,
+    people: impl FnOnce(&mut dyn PersonSink) -> Result<(), E>,
+    meter: &mut dyn Meter,
+) -> Result<Release, ReleaseError<E>>
+where
+    R: CryptoRng + ?Sized,
+    E: std::error::Error + Send + Sync + 'static,
+{
+    make(permit, rounding, protection, ticket, people, Some(meter))
+}
+
+fn make<R, E>(
+    permit: Permit,
+    rounding: &mut R,
+    protection: Protection<'_>,
+    ticket: impl MaskTicket,
+    people: impl FnOnce(&mut dyn PersonSink) -> Result<(), E>,
+    meter: Option<&mut dyn Meter>,
+) -> Result<Release, ReleaseError<E>>
+where
+    R: CryptoRng + ?Sized,
+    E: std::error::Error + Send + Sync + 'static,
+{
     let round = permit.round;
     check_ticket(&permit, &ticket)?;
     check_protection(&permit, &protection)?;
-    let mut sink = Sink::new(&permit, rounding);
+    // Shortens the lifetime of what the meter is, too.
+    let meter = meter.map(|meter| meter as &mut dyn Meter);
+    let mut sink = Sink::new(&permit, rounding, meter);
     let outcome = people(&mut sink);
     // The sink's word comes first: it is what a failing task would have passed on.
     let sum = sink.finish().map_err(|source| ReleaseError::Sink { round, source })?;

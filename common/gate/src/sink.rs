@@ -4,6 +4,7 @@ use chorale_plan::{PersonSink, PersonVector, Pseudonym, SinkError};
 use rand_core::CryptoRng;
 
 use crate::{
+    meter::Meter,
     permit::Permit,
     stages::{Scratch, Summed},
 };
@@ -12,6 +13,7 @@ use crate::{
 pub(crate) struct Sink<'a, R: CryptoRng + ?Sized> {
     permit: &'a Permit,
     rounding: &'a mut R,
+    meter: Option<&'a mut dyn Meter>,
     scratch: Scratch,
     sum: Summed,
     last: Option<Pseudonym>,
@@ -20,10 +22,15 @@ pub(crate) struct Sink<'a, R: CryptoRng + ?Sized> {
 }
 
 impl<'a, R: CryptoRng + ?Sized> Sink<'a, R> {
-    pub(crate) fn new(permit: &'a Permit, rounding: &'a mut R) -> Self {
+    pub(crate) fn new(
+        permit: &'a Permit,
+        rounding: &'a mut R,
+        meter: Option<&'a mut dyn Meter>,
+    ) -> Self {
         Self {
             permit,
             rounding,
+            meter,
             scratch: Scratch::new(),
             sum: Summed::zero(permit.coordinates),
             last: None,
@@ -85,7 +92,10 @@ impl<R: CryptoRng + ?Sized> PersonSink for Sink<'_, R> {
             // Neither a length nor a scale that derives can be refused; if it is, fail closed.
             .map_err(|_| SinkError::Length { given: 0, expected: coordinates })
             .inspect_err(|refused| self.refused = Some(refused.clone()))?;
-        let clipped = quantised.clip(self.permit.delta);
+        let clipped = quantised.clip(self.permit.clip);
+        if let Some(meter) = &mut self.meter {
+            meter.person(who, clipped.norm_squared());
+        }
         match part {
             PersonVector::Dense(_) => self.sum.add(clipped, None),
             PersonVector::Sparse { index, .. } => self.sum.add(clipped, Some(index)),

@@ -13,7 +13,7 @@ pub(crate) struct Scratch(Zeroizing<Vec<i64>>);
 /// One person's vector on the lattice, unclipped. For a sparse part only its given coordinates.
 pub(crate) struct Quantised<'a>(&'a mut [i64]);
 
-/// One person's vector of L2 norm at most Δ.
+/// One person's vector of L2 norm at most ⌊Δ/M_cap⌋.
 pub(crate) struct Clipped<'a>(&'a [i64]);
 
 /// The sum of clipped vectors.
@@ -47,10 +47,17 @@ impl Scratch {
 }
 
 impl<'a> Quantised<'a> {
-    /// Shrinks the vector to L2 norm at most `delta`, exactly: the sensitivity of the sum.
-    pub(crate) fn clip(self, delta: u64) -> Clipped<'a> {
-        clip::clip_to(self.0, delta);
+    /// Shrinks the vector to L2 norm at most `bound`, exactly: this agent's part of the sensitivity.
+    pub(crate) fn clip(self, bound: u64) -> Clipped<'a> {
+        clip::clip_to(self.0, bound);
         Clipped(self.0)
+    }
+}
+
+impl Clipped<'_> {
+    /// ‖q‖². Below 2^124: it is at most Δ², and a Δ of 2^62 or more has no modulus.
+    pub(crate) fn norm_squared(&self) -> u128 {
+        self.0.iter().map(|x| u128::from(x.unsigned_abs())).map(|x| x * x).sum()
     }
 }
 

@@ -101,6 +101,7 @@ fn spec(coordinates: u32, mechanism: Mechanism) -> RoundSpec {
             mechanism,
             scale_bits: 16,
             persons_max: 4096,
+            stores_max: 1,
             cohort: CohortRule { enrolled: 4, corrupt: 1, survivors_min: 4 },
             catalogue: Digest::plain(b"catalogue"),
             events_before_s: 0,
@@ -115,7 +116,7 @@ fn spec(coordinates: u32, mechanism: Mechanism) -> RoundSpec {
 
 fn permit(spec: &RoundSpec) -> Permit {
     let derived = spec.derive(AGENTS.into()).unwrap();
-    Permit::mint(spec, Digest::plain(SPEC), &derived, &Anything, &mut Memory::new()).unwrap()
+    Permit::mint(spec, Digest::plain(SPEC), &derived, &Anything, &mut Memory::new(), 0).unwrap()
 }
 
 /// Keys of four agents in one session.
@@ -490,7 +491,7 @@ fn a_permit_needs_policy_and_journal_and_true_numbers() {
     let derived = spec.derive(4).unwrap();
     let digest = Digest::plain(SPEC);
     let mut journal = Memory::new();
-    let refused = Permit::mint(&spec, digest, &derived, &Nothing, &mut journal);
+    let refused = Permit::mint(&spec, digest, &derived, &Nothing, &mut journal, 0);
     assert!(matches!(refused, Err(PermitError::Refused(_))));
     let forged = [
         Derived { delta: derived.delta * 2, ..derived.clone() },
@@ -501,23 +502,66 @@ fn a_permit_needs_policy_and_journal_and_true_numbers() {
         Derived { modulus_bits: 8, ..derived.clone() },
     ];
     for forged in forged {
-        let refused = Permit::mint(&spec, digest, &forged, &Anything, &mut journal);
+        let refused = Permit::mint(&spec, digest, &forged, &Anything, &mut journal, 0);
         assert!(matches!(refused, Err(PermitError::Derived { .. })));
     }
     let federation = spec.federation.clone();
     assert_eq!(journal.spent(&federation).unwrap(), Rho::zero());
 
-    let permit = Permit::mint(&spec, digest, &derived, &Anything, &mut journal).ok().unwrap();
+    let permit = Permit::mint(&spec, digest, &derived, &Anything, &mut journal, 0).ok().unwrap();
     assert_eq!(journal.spent(&federation).unwrap(), derived.rho.clone().unwrap());
-    let again = Permit::mint(&spec, digest, &derived, &Anything, &mut journal);
+    let again = Permit::mint(&spec, digest, &derived, &Anything, &mut journal, 0);
     assert!(matches!(again, Err(PermitError::Journal(JournalRefusal::Stale { .. }))));
     permit.refund(&mut journal).unwrap();
     assert_eq!(journal.spent(&federation).unwrap(), Rho::zero());
     // The number stays used up; the question may be asked under the next one.
-    let again = Permit::mint(&spec, digest, &derived, &Anything, &mut journal);
+    let again = Permit::mint(&spec, digest, &derived, &Anything, &mut journal, 0);
     assert!(again.is_err());
     let next = RoundSpec { round: RoundNumber(2), ..spec };
-    assert!(Permit::mint(&next, digest, &derived, &Anything, &mut journal).is_ok());
+    assert!(Permit::mint(&next, digest, &derived, &Anything, &mut journal, 0).is_ok());
+}
+
+/// Pseudonyms and squared norms, as an agent's odometer takes them.
+#[derive(Default)]
+struct Norms(Vec<(Pseudonym, u128)>);
+
+impl Meter for Norms {
+    fn person(&mut self, who: Pseudonym, norm_squared: u128) {
+        self.0.push((who, norm_squared));
+    }
+}
+
+/// The meter sees the integers that are added, after the clip, and changes nothing.
+#[test]
+fn the_meter_reads_what_was_added() {
+    let mut spec = spec(64, Mechanism::Unprotected);
+    spec.plan.stores_max = 4;
+    let people: People = vec![
+        (who(1), Part::Dense(vec![0.0; 64])),
+        (who(2), Part::Sparse(vec![3], vec![2.0f32.powi(-10)])),
+        (who(3), Part::Dense(vec![5.0; 64])),
+    ];
+    let clip = u128::from(spec.derive(AGENTS.into()).unwrap().clip);
+    assert_eq!(clip, 1 << 14);
+    let release = |meter: Option<&mut dyn Meter>| {
+        let session = Session::new(1);
+        let bits = spec.derive(AGENTS.into()).unwrap().modulus_bits;
+        let ticket = session.ticket(0, 64, bits, SPEC);
+        let mut rng = ChaCha20Rng::seed_from_u64(3);
+        let (permit, none) = (permit(&spec), Protection::None);
+        match meter {
+            Some(meter) => {
+                release_metered(permit, &mut rng, none, ticket, give(&people), meter).unwrap()
+            }
+            None => release(permit, &mut rng, none, ticket, give(&people)).unwrap(),
+        }
+    };
+    let mut norms = Norms::default();
+    assert_eq!(release(Some(&mut norms)).digest(), release(None).digest());
+    assert_eq!(norms.0[..2], [(who(1), 0), (who(2), 64 * 64)]);
+    // A quarter of Δ, less what cutting 64 coordinates towards zero takes off.
+    let (last, square) = norms.0[2];
+    assert!(last == who(3) && square <= clip * clip && square.isqrt() + 8 >= clip, "{square}");
 }
 
 /// Sparse persons with 20,000 of 2 million coordinates each: what is done for a person does not
@@ -690,7 +734,7 @@ fn noise_in_other_layers_than_the_specs_is_refused() {
     ];
     for (kept, seeded, admitted) in splits {
         let permit =
-            Permit::mint(&spec, Digest::plain(SPEC), &derived, &Anything, &mut Memory::new())
+            Permit::mint(&spec, Digest::plain(SPEC), &derived, &Anything, &mut Memory::new(), 0)
                 .unwrap();
         let ticket = Session::new(1).ticket(0, 64, derived.modulus_bits, SPEC);
         let mut rng = ChaCha20Rng::seed_from_u64(11);

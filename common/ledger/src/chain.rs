@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
+use chorale_dp::{CapExceeded, Rho, Standing};
 use chorale_wire::{
     AgentId, Digest, RoundNumber, SecretKey, SessionId, Signature, SignedBytes,
     message::{AbortCause, HeadLink, HeadOffer, LEDGER_ENTRY_CONTEXT, LedgerHead, entry_hash},
@@ -216,11 +217,12 @@ impl Chain {
     ) -> Result<String, LedgerError> {
         let seq = self.head.seq + 1;
         let time_s = time_s.max(self.time_s);
-        self.state.check(&entry).map_err(|source| LedgerError::Rule { seq, source })?;
+        self.state.check(&entry, time_s).map_err(|source| LedgerError::Rule { seq, source })?;
         let copy = entry.clone();
         let Written { head, signature, link, text } =
             write(&self.state, entry, self.head.hash, seq, time_s, key)?;
-        self.state.commit(&copy);
+        self.state.commit(&copy, time_s);
+        self.time_s = time_s;
         self.passed(head, signature, link);
         Ok(text)
     }
@@ -343,6 +345,20 @@ impl Chain {
     #[must_use]
     pub fn reserved(&self) -> Privacy {
         self.state.reserved()
+    }
+
+    /// Whether a round of `task` that costs `cost` would fit every cap at `time_s`, Unix seconds.
+    ///
+    /// # Errors
+    /// [`CapExceeded`] names the cap, what is left of it and when it has room.
+    pub fn admits(&self, task: &str, cost: &Rho, time_s: u64) -> Result<(), Box<CapExceeded>> {
+        self.state.admits(task, cost, time_s.max(self.time_s))
+    }
+
+    /// The caps beside the lifetime's, with what counts in them at `time_s`.
+    #[must_use]
+    pub fn standing(&self, time_s: u64) -> Vec<Standing> {
+        self.state.standing(time_s.max(self.time_s))
     }
 
     /// The latest rounds that the agents voted to abort, oldest first, for agents that missed it.

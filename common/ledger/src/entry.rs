@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use chorale_dp::{Rational, Rho, sampler::fast::total_variation_bound};
+use chorale_dp::{Cap, Rational, Rho, sampler::fast::total_variation_bound};
 use chorale_plan::{Derived, Mechanism, PlanError, RoundSpec};
 use chorale_wire::{
     AgentId, DecodeError, Digest, EncodeError, Epoch, FederationId, Membership, PublicKey,
@@ -48,6 +48,10 @@ pub struct GenesisEntry {
     pub adjacency: Adjacency,
     /// How one person at several stores is bounded.
     pub identity_method: IdentityMethod,
+    /// M_cap: most agents at which one person counts; present exactly for
+    /// [`IdentityMethod::UniformShare`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stores_max: Option<u32>,
     /// The δ that the federation promises in all, above 0 and below 1.
     pub delta: Rational,
     /// The part of δ kept for what ρ does not cover (the sampler's distance from the exact law);
@@ -55,6 +59,10 @@ pub struct GenesisEntry {
     pub delta_reserved: Rational,
     /// Cap on the sum of ρ, or `unprotected`: ε = ∞, no round has noise.
     pub cap_rho: Privacy,
+    /// Caps over rolling windows and families of tasks, ascending by name; absent where there are
+    /// none, as in a federation without noise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub caps: Vec<Cap>,
     /// Identities on the authority's enrolment list, N.
     pub enrolled: u32,
     /// Agents assumed corrupt, A.
@@ -219,7 +227,7 @@ pub struct ReserveEntry {
     pub coordinates: u32,
     /// One real unit is 2^`scale_bits` lattice units.
     pub scale_bits: u8,
-    /// Integer L2 bound Δ of one person's vector, in lattice units.
+    /// Integer L2 bound Δ of one person's vectors over all agents together, in lattice units.
     #[serde(deserialize_with = "whole")]
     pub delta: u64,
     /// Variance of one agent's share of the noise, σ²/(T_min - A); absent without noise.
@@ -241,6 +249,10 @@ pub struct ReserveEntry {
     pub modulus_bits: u8,
     /// How one person at several stores is bounded, as in GENESIS.
     pub clip_share_rule: IdentityMethod,
+    /// The part of Δ that one agent's vector of a person may have, 1/M_cap; present exactly for
+    /// [`IdentityMethod::UniformShare`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip_share: Option<Rational>,
     /// How real coordinates become integers.
     pub rounding_rule: RoundingRule,
     /// Bound on the total variation distance of one agent's noise in one coordinate, all its layers
@@ -338,8 +350,7 @@ pub struct CosignedEntry {
 
 impl ReserveEntry {
     /// The reservation of a round, from its spec and what was derived from it, for agents that
-    /// use the home-store rule and the fast sampler. `sign_off` is the compliance key's for the
-    /// plan.
+    /// use the fast sampler. `sign_off` is the compliance key's for the plan.
     ///
     /// # Errors
     /// [`PlanError`] when the plan cannot be encoded.
@@ -368,7 +379,8 @@ impl ReserveEntry {
             survivors_min: spec.plan.cohort.survivors_min,
             corrupt: spec.plan.cohort.corrupt,
             modulus_bits: derived.modulus_bits,
-            clip_share_rule: IdentityMethod::HomeStore,
+            clip_share_rule: IdentityMethod::of(spec.plan.stores_max),
+            clip_share: clip_share(spec.plan.stores_max),
             rounding_rule: RoundingRule::UnbiasedPerCoordinate,
             sampler_distance: derived.share_variance.as_ref().map(|_| {
                 &Rational::from_integer(derived.layers.len() as u64) * &total_variation_bound()
@@ -452,8 +464,23 @@ pub enum Adjacency {
 pub enum IdentityMethod {
     /// A person counts at one store only, the one that the data names as theirs, with all of Δ.
     HomeStore,
+    /// A person counts at up to M_cap agents, at each with ⌊Δ/M_cap⌋.
+    UniformShare,
     /// Not at all: a person counts with all of Δ at each agent that knows them.
     PerAgent,
+}
+
+impl IdentityMethod {
+    /// The rule of plans with this M_cap.
+    #[must_use]
+    pub fn of(stores_max: u32) -> Self {
+        if stores_max > 1 { Self::UniformShare } else { Self::HomeStore }
+    }
+}
+
+/// 1/M_cap, where a person may count at several agents.
+fn clip_share(stores_max: u32) -> Option<Rational> {
+    if stores_max > 1 { Rational::new(1, stores_max) } else { None }
 }
 
 /// The mechanism's name.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use chorale_dp::{
-    Rational, Rho,
+    Rational, Rho, Standing,
     accountant::{
         bridge::{self, GaussianRelease},
         sampler_delta, zcdp,
@@ -37,6 +37,9 @@ pub struct Report {
     pub adjacency: Adjacency,
     /// How one person at several stores is bounded.
     pub identity_method: IdentityMethod,
+    /// M_cap, where a person may count at several agents.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stores_max: Option<u32>,
     /// The key that signed every entry: compare it with the one the agents know.
     #[serde(with = "hex32")]
     pub coordinator: PublicKey,
@@ -65,6 +68,8 @@ pub struct Report {
     pub open: u32,
     /// The cap, exactly.
     pub cap: Privacy,
+    /// Caps over windows and families, with what counts in them at the last entry's time.
+    pub caps: Vec<Standing>,
     /// What is charged, exactly.
     pub spent: Privacy,
     /// What open rounds hold, exactly.
@@ -210,6 +215,8 @@ pub enum Completeness {
 #[derive(Default)]
 pub(crate) struct Recorder {
     entries: u64,
+    /// Time of the last entry.
+    time_s: u64,
     rosters: Vec<Vec<AgentId>>,
     cosigners: usize,
     /// The last epoch on a sparse graph.
@@ -220,6 +227,7 @@ pub(crate) struct Recorder {
 impl Recorder {
     pub(crate) fn record(&mut self, line: &Line) {
         self.entries += 1;
+        self.time_s = line.time_s;
         match &line.entry {
             Entry::Genesis(_) | Entry::Change(_) => {}
             Entry::Roster(roster) => {
@@ -286,6 +294,7 @@ impl Recorder {
             unit: genesis.unit,
             adjacency: genesis.adjacency,
             identity_method: genesis.identity_method,
+            stores_max: genesis.stores_max,
             coordinator: genesis.coordinator,
             compliance: genesis.compliance,
             predecessors: genesis.predecessors.clone(),
@@ -300,6 +309,7 @@ impl Recorder {
             aborted: count(|outcome| matches!(outcome, Outcome::Aborted { .. })),
             open: count(|outcome| *outcome == Outcome::Open),
             cap: genesis.cap_rho.clone(),
+            caps: state.standing(self.time_s),
             spent: state.spent(),
             reserved: state.reserved(),
             epsilon: self.epsilon(state),
@@ -397,6 +407,19 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "federation     {} ({})", self.federation, self.purpose)?;
         writeln!(f, "protects       {}", self.protection())?;
+        if let Some(stores) = self.stores_max {
+            writeln!(
+                f,
+                "people         count at up to {stores} agents, at each with 1/{stores} of the bound"
+            )?;
+            if stores < self.enrolled {
+                writeln!(
+                    f,
+                    "               whoever is known at more than {stores} agents is protected less: \
+                     at m of them ρ is (m/{stores})² times as large"
+                )?;
+            }
+        }
         writeln!(
             f,
             "threat model   {} agents enrolled, {} assumed corrupt, at least {} survivors a round",
@@ -469,6 +492,11 @@ impl Report {
             writeln!(f, "ρ reserved     {}", approximate(&self.reserved))?;
         }
         writeln!(f, "ρ cap          {}", approximate(&self.cap))?;
+        for standing in &self.caps {
+            let counted = &standing.spent + &standing.reserved;
+            let counted = counted.as_rational().to_f64_up();
+            writeln!(f, "cap            {}: {counted:.6} counts at the last entry", standing.cap)?;
+        }
         if self.cap == Privacy::Unprotected {
             return writeln!(f, "ε              infinity: this federation has no noise");
         }

@@ -5,7 +5,10 @@ use std::{
     sync::Arc,
 };
 
-use chorale_dp::{OverBudget, Rational, Rho, accountant::sampler_delta_under_cap};
+use chorale_dp::{
+    Budgets, Cap, CapError, CapExceeded, Frees, Rational, Rho, Settlement, Standing,
+    accountant::sampler_delta_under_cap,
+};
 use chorale_plan::{
     CohortError, CohortRule, MODULUS_BITS_MAX, SHARE_SIGMA_MIN, SPARSE_EPOCHS_MAX, SignOff,
     graph_delta, noise::REMOVABLE_LAYERS_MAX,
@@ -135,14 +138,17 @@ pub enum Violation {
         /// The plan's name.
         plan: String,
     },
-    /// The round does not fit the cap.
+    /// A cap beside the lifetime's that cannot be meant.
+    #[error("the caps of genesis are not admissible")]
+    Caps(#[from] CapError),
+    /// The round does not fit a cap.
     #[error("round {round} does not fit what the federation promised")]
     OverCap {
         /// The round.
         round: RoundNumber,
-        /// The figures.
+        /// Which cap, what is left of it and when it has room.
         #[source]
-        source: Box<OverBudget>,
+        source: Box<CapExceeded>,
     },
     /// The samplers' distance from the exact law costs δ, and GENESIS has set aside no more of it.
     #[error(
@@ -281,6 +287,8 @@ pub(crate) struct State {
     /// The latest rounds that the agents voted to abort, oldest first.
     certified: VecDeque<CertifiedRound>,
     spent: Rho,
+    /// What counts in the caps beside the lifetime's.
+    budgets: Budgets<RoundNumber>,
     /// δ that the samplers of charged rounds cost.
     samplers_spent: Rational,
     /// δ that the sparse graphs cost.
@@ -356,6 +364,7 @@ impl State {
             sessions: BTreeSet::new(),
             certified: VecDeque::new(),
             spent: Rho::zero(),
+            budgets: Budgets::new(genesis.caps.iter().cloned()),
             samplers_spent: Rational::zero(),
             graphs_spent: Rational::zero(),
             heads: Heads::default(),
@@ -420,12 +429,36 @@ impl State {
         self.open.values().filter_map(|held| held.entry.rho.rho().cloned()).sum()
     }
 
-    /// Whether `entry` may follow.
-    pub(crate) fn check(&self, entry: &Entry) -> Result<(), Violation> {
+    /// The caps beside the lifetime's, with what counts in them at `time_s`.
+    pub(crate) fn standing(&self, time_s: u64) -> Vec<Standing> {
+        self.budgets.standing(time_s)
+    }
+
+    /// Whether a round of `task` that costs `cost` fits every cap at `time_s`.
+    pub(crate) fn admits(
+        &self,
+        task: &str,
+        cost: &Rho,
+        time_s: u64,
+    ) -> Result<(), Box<CapExceeded>> {
+        if let Privacy::Rho(cap) = &self.genesis.cap_rho {
+            let used = &self.spent + &self.reserved_rho();
+            if &used + cost > *cap {
+                let fits = &self.spent + cost <= *cap;
+                let frees = if fits { Frees::WhenRoundsEnd } else { Frees::Never };
+                let (cap, asked) = (Cap::lifetime(cap.clone()), cost.clone());
+                return Err(Box::new(CapExceeded { cap, used, asked, frees }));
+            }
+        }
+        self.budgets.admit(task, cost, time_s)
+    }
+
+    /// Whether `entry`, dated `time_s`, may follow.
+    pub(crate) fn check(&self, entry: &Entry, time_s: u64) -> Result<(), Violation> {
         match entry {
             Entry::Genesis(_) => Err(Violation::Genesis),
             Entry::Roster(roster) => self.check_roster(roster),
-            Entry::Reserve(reserve) => self.check_reserve(reserve),
+            Entry::Reserve(reserve) => self.check_reserve(reserve, time_s),
             Entry::Release(release) => self.check_release(release),
             Entry::Abort(abort) => self.check_abort(abort),
             Entry::Cosigned(cosigned) => self.heads.check(cosigned),
@@ -434,7 +467,7 @@ impl State {
     }
 
     /// Takes over an entry that [`Self::check`] let pass.
-    pub(crate) fn commit(&mut self, entry: &Entry) {
+    pub(crate) fn commit(&mut self, entry: &Entry, time_s: u64) {
         match entry {
             Entry::Genesis(_) => {}
             Entry::Roster(roster) => {
@@ -449,10 +482,13 @@ impl State {
                 let roster = self.roster.clone();
                 let held = Reservation { entry: (**reserve).clone(), roster, samplers };
                 self.open.insert(reserve.round, held);
+                if let Privacy::Rho(rho) = &reserve.rho {
+                    self.budgets.reserve(reserve.round, Some(&reserve.task), rho, time_s);
+                }
                 self.last_round = Some(reserve.round);
             }
             Entry::Release(release) => {
-                self.charge(release.round, &release.rho);
+                self.charge(release.round, &release.rho, time_s);
                 self.sessions.insert(release.session);
             }
             Entry::Abort(abort) => {
@@ -463,7 +499,7 @@ impl State {
                     self.certified.drain(..surplus);
                     self.certified.push_back(round);
                 }
-                self.charge(abort.round, &abort.rho_charged);
+                self.charge(abort.round, &abort.rho_charged, time_s);
             }
             Entry::Cosigned(cosigned) => self.heads.commit(cosigned),
             Entry::Change(change) => self.commit_change(change),
@@ -471,9 +507,12 @@ impl State {
     }
 
     /// Ends an open round. Its samplers cost δ whenever it costs ρ.
-    fn charge(&mut self, round: RoundNumber, charge: &Privacy) {
+    fn charge(&mut self, round: RoundNumber, charge: &Privacy, time_s: u64) {
         let held = self.open.remove(&round);
         if let Privacy::Rho(rho) = charge {
+            let nothing = *rho == Rho::zero();
+            let how = if nothing { Settlement::Refunded } else { Settlement::Spent };
+            self.budgets.settle(&round, how, time_s);
             self.spent = &self.spent + rho;
             if let Some(held) = held.filter(|_| *rho != Rho::zero()) {
                 self.samplers_spent = &self.samplers_spent + &held.samplers;
@@ -540,7 +579,7 @@ impl State {
         RosterInForce::new(entry, &self.genesis).map(drop)
     }
 
-    fn check_reserve(&self, entry: &ReserveEntry) -> Result<(), Violation> {
+    fn check_reserve(&self, entry: &ReserveEntry, time_s: u64) -> Result<(), Violation> {
         let round = entry.round;
         if let Some(last) = self.last_round.filter(|last| round <= *last) {
             return Err(Violation::RoundOrder { round, last });
@@ -570,14 +609,18 @@ impl State {
         if entry.clip_share_rule != self.genesis.identity_method {
             return differs("clip_share_rule");
         }
+        let share = self.genesis.stores_max.and_then(|stores| Rational::new(1, stores));
+        if entry.clip_share != share {
+            return differs("clip_share");
+        }
         check_cohort(&self.genesis, entry.survivors_min, roster.agents.len() as u32)?;
         let first_level = entry.noise_levels.as_ref().and_then(|levels| levels.first());
         if first_level.is_some_and(|level| *level as usize != roster.agents.len()) {
             return Err(range("noise_levels", "led by the size of the roster"));
         }
         match (&self.genesis.cap_rho, entry.mechanism) {
-            (Privacy::Rho(cap), MechanismName::DiscreteGaussian) => {
-                self.check_cost(entry, cap)?;
+            (Privacy::Rho(_), MechanismName::DiscreteGaussian) => {
+                self.check_cost(entry, time_s)?;
                 self.check_samplers(entry, roster.agents.len())
             }
             (Privacy::Unprotected, MechanismName::Unprotected) => check_no_cost(entry),
@@ -585,8 +628,8 @@ impl State {
         }
     }
 
-    /// Recomputes the cost from the entry's own numbers and holds it against the cap, exactly.
-    fn check_cost(&self, entry: &ReserveEntry, cap: &Rho) -> Result<(), Violation> {
+    /// Recomputes the cost from the entry's own numbers and holds it against every cap, exactly.
+    fn check_cost(&self, entry: &ReserveEntry, time_s: u64) -> Result<(), Violation> {
         let round = entry.round;
         let missing = range("sigma_squared, share_variance, sampler_distance", "present");
         let (Some(sigma_squared), Some(share), Some(distance)) =
@@ -615,13 +658,8 @@ impl State {
         if entry.rho != Privacy::Rho(cost.clone()) {
             return recomputed("rho", &entry.rho, &cost);
         }
-        let reserved = self.reserved_rho();
-        if &(&self.spent + &reserved) + &cost > *cap {
-            let (cap, spent) = (cap.clone(), self.spent.clone());
-            let source = Box::new(OverBudget { cap, spent, reserved, asked: cost });
-            return Err(Violation::OverCap { round, source });
-        }
-        Ok(())
+        self.admits(&entry.task, &cost, time_s)
+            .map_err(|source| Violation::OverCap { round, source })
     }
 
     /// What GENESIS set aside of δ holds the samplers' distance of every round, exactly.
@@ -777,8 +815,25 @@ fn check_genesis(entry: &GenesisEntry) -> Result<(), Violation> {
     {
         return Err(range("predecessors", "at most 64 other federations, ascending, each once"));
     }
+    check_stores(entry)?;
+    Cap::check_all(&entry.caps)?;
+    if !entry.caps.is_empty() && entry.cap_rho == Privacy::Unprotected {
+        return Err(range("caps", "absent in a federation without noise"));
+    }
     // T_min agents are the smallest roster that may follow.
     check_cohort(entry, entry.survivors_min, entry.survivors_min)
+}
+
+/// M_cap stands where persons are divided, and nowhere else.
+fn check_stores(entry: &GenesisEntry) -> Result<(), Violation> {
+    match (entry.identity_method, entry.stores_max) {
+        (IdentityMethod::UniformShare, Some(stores)) if stores >= 2 && stores <= entry.enrolled => {
+            Ok(())
+        }
+        (IdentityMethod::UniformShare, _) => Err(range("stores_max", "2 to the number enrolled")),
+        (_, None) => Ok(()),
+        (_, Some(_)) => Err(range("stores_max", "absent unless identity_method is uniform-share")),
+    }
 }
 
 /// The floors of GENESIS, with a T_min that may be higher, for a roster of `agents`.

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod aborts;
+mod caps;
 mod changes;
 mod heads;
 mod lineage;
@@ -46,9 +47,11 @@ fn genesis(cap_rho: Privacy) -> GenesisEntry {
         unit: Unit::Person,
         adjacency: Adjacency::AddRemove,
         identity_method: IdentityMethod::HomeStore,
+        stores_max: None,
         delta: Rational::new(1, 100_000).unwrap(),
         delta_reserved: Rational::new(1, 1_000_000_000).unwrap(),
         cap_rho,
+        caps: Vec::new(),
         enrolled: 12,
         corrupt: 2,
         survivors_min: 10,
@@ -152,6 +155,7 @@ fn reserve(round: u64, epoch: u64) -> ReserveEntry {
         corrupt: 2,
         modulus_bits: 32,
         clip_share_rule: IdentityMethod::HomeStore,
+        clip_share: None,
         rounding_rule: RoundingRule::UnbiasedPerCoordinate,
         sampler_distance: Some(total_variation_bound()),
         model: Digest::plain(b"model"),

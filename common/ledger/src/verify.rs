@@ -288,8 +288,8 @@ fn follow(at: Option<Replayed>, line: &Line, number: usize) -> Result<Replayed, 
             if line.time_s < at.time_s {
                 return Err(VerifyError::Time { line: number, seq });
             }
-            state.check(&line.entry).map_err(rule)?;
-            state.commit(&line.entry);
+            state.check(&line.entry, line.time_s).map_err(rule)?;
+            state.commit(&line.entry, line.time_s);
             (state, at.links)
         }
     };

@@ -67,6 +67,9 @@ pub struct Plan {
     pub scale_bits: u8,
     /// Most persons at one agent, P_max, at least 1; an agent with more refuses.
     pub persons_max: u32,
+    /// Most agents at which one person counts, M_cap: each agent bounds a person's part by
+    /// ⌊Δ/M_cap⌋. 1 is the home-store rule: a person counts at one agent, with all of Δ.
+    pub stores_max: u32,
     /// Cohort floors and threat model.
     pub cohort: CohortRule,
     /// Digest of the declared item catalogue.
@@ -122,6 +125,9 @@ impl Plan {
         }
         if self.persons_max == 0 || self.persons_max > 1 << 24 {
             return range("persons_max", "1 to 2^24");
+        }
+        if self.stores_max == 0 || self.stores_max > self.cohort.enrolled.max(1) {
+            return range("stores_max", "1 to the number of agents enrolled");
         }
         if let Mechanism::DiscreteGaussian { sigma_squared, .. } = &self.mechanism
             && *sigma_squared <= Rational::zero()

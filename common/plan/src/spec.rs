@@ -48,8 +48,11 @@ impl Message for RoundSpec {
 pub struct Derived {
     /// Agents in the roster that it was derived for.
     pub agents: u32,
-    /// Integer L2 bound Δ = ⌊C·2^s⌋ of one person's vector.
+    /// Integer L2 bound Δ = ⌊C·2^s⌋ of one person's vectors, over all agents together.
     pub delta: u64,
+    /// Integer L2 bound of one person's vector at one agent, ⌊Δ/M_cap⌋: M_cap of them add up to Δ
+    /// at most.
+    pub clip: u64,
     /// Modulus bits w: masks and sums are modulo 2^w.
     pub modulus_bits: u8,
     /// Variance of one agent's noise share, σ²/(T_min - A); `None` for [`Mechanism::Unprotected`].
@@ -82,13 +85,13 @@ pub enum SpecError {
     },
     /// The lattice is too coarse for the vector's length.
     #[error(
-        "plan '{plan}': Δ = {delta} is not well above √d/2 = {half_root}: raise scale_bits, \
-         else rounding exceeds the clip"
+        "plan '{plan}': the bound at one agent, {delta}, is not well above √d/2 = {half_root}: \
+         raise scale_bits, else rounding exceeds the clip"
     )]
     Coarse {
         /// The plan's name.
         plan: String,
-        /// Δ.
+        /// ⌊Δ/M_cap⌋.
         delta: u64,
         /// √d/2, rounded up.
         half_root: u64,
@@ -145,14 +148,16 @@ impl RoundSpec {
             return range("step", "below the plan's rounds");
         }
         let delta = self.delta()?;
+        let clip = delta / u64::from(self.plan.stores_max);
         let half_root = coordinates.isqrt() / 2 + 1;
-        if delta < 2 * half_root {
-            return Err(SpecError::Coarse { plan: self.plan.name.clone(), delta, half_root });
+        if clip < 2 * half_root {
+            let plan = self.plan.name.clone();
+            return Err(SpecError::Coarse { plan, delta: clip, half_root });
         }
         let (share_variance, rho) = self.noise(delta)?;
         let layers = self.layers(agents)?;
-        let modulus_bits = self.modulus_bits(agents, delta, share_variance.as_ref())?;
-        Ok(Derived { agents, delta, modulus_bits, share_variance, layers, rho })
+        let modulus_bits = self.modulus_bits(agents, clip, share_variance.as_ref())?;
+        Ok(Derived { agents, delta, clip, modulus_bits, share_variance, layers, rho })
     }
 
     /// Δ = ⌊C·2^s⌋: rounded down, so that the integer bound never exceeds the real one.
@@ -193,15 +198,15 @@ impl RoundSpec {
         Ok(())
     }
 
-    /// w = ⌈log2(2(nB + 12σ_max) + 1)⌉ with B = P_max·Δ and σ_max² = nσ²/(T_min - A).
+    /// w = ⌈log2(2(nB + 12σ_max) + 1)⌉ with B = P_max·⌊Δ/M_cap⌋ and σ_max² = nσ²/(T_min - A).
     fn modulus_bits(
         &self,
         agents: u32,
-        delta: u64,
+        clip: u64,
         share: Option<&Rational>,
     ) -> Result<u8, SpecError> {
         let wraps = |bits| SpecError::Wraps { plan: self.plan.name.clone(), bits };
-        let sum = u128::from(agents) * u128::from(self.plan.persons_max) * u128::from(delta);
+        let sum = u128::from(agents) * u128::from(self.plan.persons_max) * u128::from(clip);
         let noise = match share {
             None => 0,
             Some(share) => {
@@ -239,6 +244,7 @@ mod tests {
                 },
                 scale_bits: 16,
                 persons_max: 256,
+                stores_max: 1,
                 cohort: CohortRule { enrolled: 99, corrupt: 10, survivors_min: 90 },
                 catalogue: Digest::plain(b"catalogue"),
                 events_before_s: 0,
@@ -277,6 +283,30 @@ mod tests {
                 assert!(2 * extreme < 1i128 << derived.modulus_bits);
             }
         }
+    }
+
+    #[test]
+    fn the_shares_of_all_agents_add_up_to_no_more_than_delta() {
+        for stores_max in [1, 2, 3, 7, 12, 99] {
+            let mut spec = spec();
+            spec.plan.stores_max = stores_max;
+            let derived = spec.derive(99).unwrap();
+            assert!(derived.clip * u64::from(stores_max) <= derived.delta);
+            assert!((derived.clip + 1) * u64::from(stores_max) > derived.delta);
+            // What a person costs does not depend on how the person is divided.
+            let whole = self::spec().derive(99).unwrap();
+            assert_eq!((derived.delta, &derived.rho), (whole.delta, &whole.rho));
+        }
+        for stores_max in [0, 100] {
+            let mut spec = spec();
+            spec.plan.stores_max = stores_max;
+            assert!(matches!(spec.derive(99), Err(SpecError::Plan(_))), "{stores_max}");
+        }
+        // A share too small for the lattice is refused like a clip too small.
+        let mut coarse = spec();
+        (coarse.plan.scale_bits, coarse.plan.stores_max) = (10, 12);
+        coarse.shape.coordinates = 1 << 14;
+        assert!(matches!(coarse.derive(99), Err(SpecError::Coarse { delta: 85, .. })));
     }
 
     #[test]

@@ -81,6 +81,7 @@ fn masked(coordinates: u32) -> Release {
             mechanism: Mechanism::Unprotected,
             scale_bits: 16,
             persons_max: 4096,
+            stores_max: 1,
             cohort: CohortRule { enrolled: 4, corrupt: 1, survivors_min: 4 },
             catalogue: Digest::plain(b"catalogue"),
             events_before_s: 0,
@@ -94,7 +95,7 @@ fn masked(coordinates: u32) -> Release {
     let mut rng = StdRng::seed_from_u64(1);
     let (digest, derived) = (Digest::plain(b"spec"), spec.derive(4).unwrap());
     let mut journal = Memory(JournalState::new(Rho::new(Rational::from_integer(1)).unwrap()));
-    let permit = Permit::mint(&spec, digest, &derived, &Anything, &mut journal).unwrap();
+    let permit = Permit::mint(&spec, digest, &derived, &Anything, &mut journal, 0).unwrap();
     let secret = || PairwiseSecret::derive(&SecretScalar::random(&mut StdRng::seed_from_u64(2)));
     let peers = (1..4).map(|slot| {
         let scalar = SecretScalar::random(&mut StdRng::seed_from_u64(10 + u64::from(slot)));

@@ -15,9 +15,10 @@ pub fn round_spec(data: &[u8]) -> Verdict {
         return Verdict::Refused;
     };
     let Ok(derived) = spec.derive(agents) else { return Verdict::Refused };
-    let largest =
-        u128::from(agents) * u128::from(spec.plan.persons_max) * u128::from(derived.delta);
+    let largest = u128::from(agents) * u128::from(spec.plan.persons_max) * u128::from(derived.clip);
     assert!(2 * largest < 1 << derived.modulus_bits, "an admissible sum would wrap");
+    let parts = u128::from(derived.clip) * u128::from(spec.plan.stores_max);
+    assert!(parts <= u128::from(derived.delta), "a person's parts exceed Δ together");
     let scale = Rational::from_integer(1u64 << spec.plan.scale_bits);
     let bound = &spec.shape.clip * &scale;
     assert!(Rational::from_integer(derived.delta) <= bound, "Δ is above the clip");

@@ -1,6 +1,6 @@
 //! The rules of the journal, one by one and in any order.
 #![allow(clippy::unwrap_used)]
-use chorale_dp::Rational;
+use chorale_dp::{DAY_S, Rational};
 use chorale_wire::{
     Electorate, Epoch, SecretKey, Signed, Slot, SlotSet, VoterSignature,
     message::{AbortCertificate, LedgerHead, SurvivorVote, Vote},
@@ -8,6 +8,7 @@ use chorale_wire::{
 use proptest::prelude::*;
 
 use super::*;
+use crate::AgentCap;
 
 fn rho(numerator: u64, denominator: u64) -> Rho {
     Rho::new(Rational::new(numerator, denominator).unwrap()).unwrap()
@@ -24,7 +25,9 @@ fn charge(round: u64, cost: Rho) -> Charge {
         plan: Digest::plain(b"plan"),
         model: Digest::plain(&round.to_be_bytes()),
         window: 7,
+        task: "popularity".into(),
         rho: Some(cost),
+        time_s: 1000 + round,
     }
 }
 
@@ -57,7 +60,7 @@ fn aborted(round: u64, first: u8) -> VerifiedAbort {
 
 fn released(round: u64) -> Record {
     let (session, electorate) = (session(round), electorate(1).digest());
-    settled(round, Settlement::Released { session, electorate })
+    settled(round, Settlement::Released { session, electorate, time_s: 1000 + round })
 }
 
 fn settled(round: u64, settlement: Settlement) -> Record {
@@ -252,7 +255,7 @@ fn stated(round: u64, cost: Rho) -> StatedRound {
 
 fn restored(rounds: Vec<StatedRound>) -> Record {
     let witnesses = vec![AgentId::new("store-01").unwrap()];
-    Record::Restored { federation: federation(), rounds, witnesses }
+    Record::Restored { federation: federation(), rounds, witnesses, time_s: 2000 }
 }
 
 fn voted(epoch: u64) -> Record {
@@ -345,6 +348,119 @@ fn an_epoch_number_has_one_roster() {
     assert_eq!(state.last_round(&federation()), None);
 }
 
+fn window(days: u32, rho: Rho, across_federations: bool) -> AgentCap {
+    let cap = Cap { name: "window".into(), tasks: Vec::new(), days: Some(days), rho };
+    AgentCap { cap, across_federations }
+}
+
+fn over(result: Result<(), JournalRefusal>) -> CapExceeded {
+    match result {
+        Err(JournalRefusal::OverCap { source, .. }) => *source,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A charge of `tenths` at day `day`.
+fn on_day(round: u64, tenths: u64, day: u64) -> Charge {
+    Charge { time_s: day * DAY_S, ..charge(round, rho(tenths, 10)) }
+}
+
+fn released_on_day(round: u64, day: u64) -> Record {
+    let (session, electorate) = (session(round), electorate(1).digest());
+    settled(round, Settlement::Released { session, electorate, time_s: day * DAY_S })
+}
+
+#[test]
+fn a_window_of_the_agents_own_refuses_names_itself_and_frees() {
+    let others = vec![window(30, rho(3, 10), false)];
+    let caps = AgentCaps { lifetime: rho(5, 10), others };
+    let mut state = JournalState::new(caps.clone());
+    let mut written = Vec::new();
+    let mut apply = |state: &mut JournalState, record: Record| {
+        state.apply(&record)?;
+        written.push(record);
+        Ok(())
+    };
+    apply(&mut state, Record::Charged(on_day(1, 2, 100))).unwrap();
+    apply(&mut state, released_on_day(1, 101)).unwrap();
+    let refused = over(apply(&mut state, Record::Charged(on_day(2, 2, 102))));
+    assert_eq!(
+        (refused.cap.name.as_str(), refused.left()),
+        ("window", Rational::new(1, 10).unwrap())
+    );
+    assert_eq!(refused.frees, Frees::At(131 * DAY_S));
+    // The clock is put back: nothing is freed, and what is charged now is dated by the latest day.
+    assert_eq!(over(apply(&mut state, Record::Charged(on_day(2, 2, 0)))).frees, refused.frees);
+    apply(&mut state, Record::Charged(on_day(2, 1, 0))).unwrap();
+    apply(&mut state, released_on_day(2, 0)).unwrap();
+    // It counts until day 131 like the first one, and not only until day 30.
+    assert_eq!(over(apply(&mut state, Record::Charged(on_day(3, 1, 130)))).frees, refused.frees);
+    // Another federation has a window, and a lifetime, of its own.
+    let other = FederationId::new("other").unwrap();
+    let elsewhere = Charge { federation: other, ..on_day(1, 3, 102) };
+    apply(&mut state, Record::Charged(elsewhere)).unwrap();
+    // The window frees, and then the lifetime refuses.
+    let refused = over(apply(&mut state, Record::Charged(on_day(9, 3, 400))));
+    assert_eq!((refused.cap.name.as_str(), refused.frees), ("lifetime", Frees::Never));
+    apply(&mut state, Record::Charged(on_day(9, 2, 400))).unwrap();
+    let mut again = JournalState::new(caps);
+    again.replay(&written).unwrap();
+    assert_eq!(again, state);
+}
+
+#[test]
+fn a_new_federation_over_the_same_people_begins_with_what_the_old_one_left() {
+    let others = vec![window(3_660, rho(4, 10), true)];
+    let mut state = JournalState::new(AgentCaps { lifetime: rho(3, 10), others });
+    state.apply(&Record::Charged(on_day(1, 3, 1))).unwrap();
+    state.apply(&released_on_day(1, 1)).unwrap();
+    let renamed = FederationId::new("renamed").unwrap();
+    let again = |tenths| Charge { federation: renamed.clone(), ..on_day(1, tenths, 2) };
+    let refused = over(state.apply(&Record::Charged(again(2))));
+    assert_eq!(refused.left(), Rational::new(1, 10).unwrap());
+    state.apply(&Record::Charged(again(1))).unwrap();
+    let standing = state.standing(&renamed, 2 * DAY_S);
+    assert_eq!((&standing[0].spent, &standing[0].reserved), (&rho(3, 10), &rho(1, 10)));
+}
+
+#[test]
+fn what_a_crash_left_open_stands_and_leaves_the_window_after_the_next_start() {
+    let others = vec![window(30, rho(3, 10), false)];
+    let mut state = JournalState::new(AgentCaps { lifetime: rho(1, 1), others });
+    state.apply(&Record::Charged(on_day(1, 3, 10))).unwrap();
+    // While it is under way it counts however long that takes.
+    assert_eq!(over(state.apply(&Record::Charged(on_day(2, 1, 90)))).frees, Frees::WhenRoundsEnd);
+    let interrupted =
+        |day: u64| Record::Interrupted { federation: federation(), time_s: day * DAY_S };
+    state.apply(&interrupted(20)).unwrap();
+    assert_eq!((state.open().count(), state.interrupted(&federation())), (0, 1));
+    assert_eq!(state.spent(&federation()), rho(3, 10));
+    // Another start does not date it anew, and nothing is given back.
+    state.apply(&interrupted(40)).unwrap();
+    for settlement in [released_on_day(1, 41), settled(1, Settlement::Refunded)] {
+        assert!(matches!(state.apply(&settlement), Err(JournalRefusal::NotOpen { .. })));
+    }
+    assert!(state.apply(&Record::Charged(on_day(2, 1, 49))).is_err());
+    state.apply(&Record::Charged(on_day(2, 1, 50))).unwrap();
+}
+
+#[test]
+fn restored_rounds_count_in_every_family() {
+    let tasks = vec!["cooccurrence".to_string()];
+    let cap = Cap { name: "family".into(), tasks, days: None, rho: rho(3, 8) };
+    let others = vec![AgentCap { cap, across_federations: false }];
+    let mut state = JournalState::new(AgentCaps { lifetime: rho(10, 1), others });
+    let of = |task: &str, charge: Charge| Record::Charged(Charge { task: task.into(), ..charge });
+    state.apply(&of("popularity", on_day(1, 9, 1))).unwrap();
+    state.apply(&released_on_day(1, 1)).unwrap();
+    state.apply(&restored(vec![stated(2, rho(2, 8))])).unwrap();
+    state.apply(&Record::Acknowledged { federation: federation() }).unwrap();
+    let refused = over(state.apply(&of("cooccurrence", on_day(3, 2, 1))));
+    assert_eq!((refused.cap.name.as_str(), refused.frees), ("family", Frees::Never));
+    let fits = Charge { rho: Some(rho(1, 8)), ..on_day(3, 0, 1) };
+    state.apply(&of("cooccurrence", fits)).unwrap();
+}
+
 #[test]
 fn records_survive_the_codec() {
     let reopened =
@@ -358,6 +474,7 @@ fn records_survive_the_codec() {
         seen(1, 2),
         restored(vec![stated(9, rho(1, 3))]),
         Record::Acknowledged { federation: federation() },
+        Record::Interrupted { federation: federation(), time_s: 5 },
     ] {
         let bytes = chorale_wire::codec::encode(&record, 1 << 12).unwrap();
         let back: Record = chorale_wire::codec::decode(&bytes, 1 << 12).unwrap();

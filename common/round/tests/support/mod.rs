@@ -100,6 +100,7 @@ pub fn spec(agents: usize, epoch: Epoch, round: u64, key_index: u16) -> RoundSpe
             mechanism: Mechanism::Unprotected,
             scale_bits: 10,
             persons_max: 100,
+            stores_max: 1,
             cohort: rule(agents),
             catalogue: Digest::plain(b"catalogue"),
             events_before_s: 0,

@@ -29,6 +29,7 @@ fn plan(task: &str, rounds: u32, parameters: &[(&str, Parameter)]) -> Plan {
         mechanism: Mechanism::Unprotected,
         scale_bits: 20,
         persons_max: 1000,
+        stores_max: 1,
         cohort: CohortRule { enrolled: 12, corrupt: 2, survivors_min: 10 },
         catalogue: Digest::plain(b"catalogue"),
         events_before_s: 0,
@@ -199,6 +200,23 @@ proptest! {
                 prop_assert_eq!(&alone.parts[0], part, "{}", task.name());
             }
         }
+    }
+}
+
+/// No batch size: one total moves the model by as much, from however many agents it came.
+#[test]
+fn a_batch_of_any_size_moves_the_model_by_what_the_plan_declares() {
+    let model = model();
+    for task in tasks() {
+        let values: Vec<f64> =
+            (0..task.shape(&model).coordinates).map(|i| f64::from(i % 5) + 0.5).collect();
+        let after = |survivors| {
+            let total = NoisyTotal { survivors, ..quiet(values.clone()) };
+            match task.update(model.clone(), Progress::default(), &total).unwrap() {
+                Next::Round(model, _) | Next::Done(model) => model.digest().unwrap(),
+            }
+        };
+        assert_eq!(after(1), after(99), "{}", task.name());
     }
 }
 

@@ -118,6 +118,7 @@ impl Federation {
                 mechanism: Mechanism::Unprotected,
                 scale_bits: 10,
                 persons_max: 100,
+                stores_max: 1,
                 cohort: self.rule.clone(),
                 catalogue: Digest::plain(b"catalogue"),
                 events_before_s: 0,

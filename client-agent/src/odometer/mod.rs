@@ -1,0 +1,315 @@
+//! What each person's own data has cost so far: individual accounting (Feldman & Zrnic 2021) on the
+//! integer norms that the gate realised.
+//!
+//! A round costs everybody the same in the ledger, Δ²/(2σ²). Whoever bought little has a shorter
+//! vector and lost less: ‖q‖²/(2σ²). The odometer keeps that for every person and federation at
+//! this agent, sealed under the store's key, for the person or the store's compliance officer to
+//! see. It decides nothing: admission, refusals and noise depend on public parameters alone, since
+//! whatever depended on a reading would tell something about it. Readings are personal data, are
+//! not differentially private, and have no way out of the agent.
+
+mod reading;
+
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+};
+
+use chorale_dp::Rational;
+use chorale_gate::Meter;
+use chorale_plan::{Derived, Mechanism, Pseudonym, RoundSpec};
+use chorale_wire::{FederationId, RoundNumber, codec};
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, TableError};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+pub use reading::{FederationReading, PersonReading};
+
+use crate::{
+    error::{Explain, redacted},
+    keys::{Key, create_private_dir},
+    store::{SealError, Sealer},
+};
+
+const ROUNDS: TableDefinition<'static, &'static [u8], &'static [u8]> =
+    TableDefinition::new("odometer rounds");
+const TABLE: &str = "odometer rounds";
+
+/// Longest round in bytes: 2^24 persons.
+const ROUND_BYTES_MAX: usize = 1 << 30;
+
+/// The readings of one agent, in a sealed file of their own: `client-agent ingest` replaces what is
+/// known about people, and never what they have lost.
+pub struct Odometer {
+    dir: PathBuf,
+    sealer: Sealer,
+}
+
+/// What one round cost each person, from public numbers and realised norms.
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct RoundReadings {
+    /// The public numbers; absent for a round without noise, which bounds nothing.
+    pub(crate) public: Option<PublicCost>,
+    /// Pseudonym and ‖q‖² of each person, ascending.
+    pub(crate) norms: Vec<([u8; 32], u128)>,
+}
+
+redacted!(RoundReadings);
+
+/// What of a round's cost is the same for all.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct PublicCost {
+    /// σ².
+    pub(crate) sigma_squared: Rational,
+    /// τd.
+    pub(crate) trace: Rational,
+    /// What the person's parts at other agents may add to the norm: (M_cap − 1)·⌊Δ/M_cap⌋.
+    pub(crate) elsewhere: u64,
+}
+
+impl RoundReadings {
+    /// An empty list for a round.
+    #[must_use]
+    pub fn of(spec: &RoundSpec, derived: &Derived) -> Self {
+        let public = match (&spec.plan.mechanism, &derived.rho) {
+            (Mechanism::DiscreteGaussian { sigma_squared, .. }, Some(rho)) => {
+                let delta = Rational::from_integer(derived.delta);
+                let twice = &Rational::from_integer(2) * sigma_squared;
+                let elsewhere = u64::from(spec.plan.stores_max.saturating_sub(1)) * derived.clip;
+                let trace = rho.as_rational() - &(&(&delta * &delta) / &twice);
+                Some(PublicCost { sigma_squared: sigma_squared.clone(), trace, elsewhere })
+            }
+            _ => None,
+        };
+        Self { public, norms: Vec::new() }
+    }
+}
+
+impl RoundReadings {
+    /// ‖q‖² of `who`; `None` without a part.
+    #[must_use]
+    pub fn norm_squared(&self, who: Pseudonym) -> Option<u128> {
+        let at = self.norms.binary_search_by(|(other, _)| other.cmp(who.as_bytes())).ok()?;
+        self.norms.get(at).map(|(_, norm_squared)| *norm_squared)
+    }
+}
+
+impl Meter for RoundReadings {
+    fn person(&mut self, who: Pseudonym, norm_squared: u128) {
+        self.norms.push((*who.as_bytes(), norm_squared));
+    }
+}
+
+/// Why the odometer could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OdometerError {
+    /// The directory or the lock file cannot be made or opened.
+    #[error("the odometer's directory cannot be used")]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// What the operating system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The file could not be opened, read or written.
+    #[error("the odometer cannot be {doing}")]
+    Database {
+        /// The file.
+        path: PathBuf,
+        /// `opened`, `read` or `written`.
+        doing: &'static str,
+        /// What the database says.
+        #[source]
+        source: Box<redb::Error>,
+    },
+    /// A value could not be sealed or opened.
+    #[error("the odometer and the store key do not fit")]
+    Seal {
+        /// The file.
+        path: PathBuf,
+        /// What went wrong.
+        #[source]
+        source: SealError,
+    },
+    /// A value of another version, or too long.
+    #[error("the odometer holds a round that this version cannot read, or would have to")]
+    Codec {
+        /// The file.
+        path: PathBuf,
+        /// What the codec says.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl Odometer {
+    /// The odometer in `dir`, sealed under `key`; the file is made at the first round.
+    #[must_use]
+    pub fn new(dir: &Path, key: &Key) -> Self {
+        Self { dir: dir.into(), sealer: Sealer::new(key) }
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        self.dir.join("odometer.redb")
+    }
+
+    /// Adds a round, durably: before its vector leaves, so that no reading is ever too low. A
+    /// vector that then does not leave all the same is read as if it had.
+    ///
+    /// # Errors
+    /// [`OdometerError`]; the vector must not leave.
+    pub fn record(
+        &self,
+        federation: &FederationId,
+        round: RoundNumber,
+        readings: &RoundReadings,
+    ) -> Result<(), OdometerError> {
+        let key = key_of(federation, round);
+        let plain = codec::encode(readings, ROUND_BYTES_MAX).map_err(|e| self.codec(e))?;
+        let plain = Zeroizing::new(plain);
+        let sealed = self.sealer.seal(TABLE, &key, &plain).map_err(|e| self.seal(e))?;
+        self.write(|table| table.insert(key.as_slice(), sealed.as_slice()).map(drop))
+    }
+
+    /// Takes a round back that will never be unmasked.
+    ///
+    /// # Errors
+    /// [`OdometerError`]; the round then stays.
+    pub fn forget(
+        &self,
+        federation: &FederationId,
+        round: RoundNumber,
+    ) -> Result<(), OdometerError> {
+        let key = key_of(federation, round);
+        self.write(|table| table.remove(key.as_slice()).map(drop))
+    }
+
+    /// What `who` has lost to every federation through this agent.
+    ///
+    /// # Errors
+    /// [`OdometerError`].
+    pub fn person(&self, who: Pseudonym) -> Result<PersonReading, OdometerError> {
+        let mut reading = PersonReading::default();
+        self.each(|key, readings| {
+            let name = key.split_last_chunk::<9>().map_or(&[][..], |(name, _)| name);
+            reading.add(&String::from_utf8_lossy(name), readings, who);
+        })?;
+        Ok(reading)
+    }
+
+    /// Shows every round with its key.
+    fn each(&self, mut show: impl FnMut(&[u8], &RoundReadings)) -> Result<(), OdometerError> {
+        if !self.path().exists() {
+            return Ok(());
+        }
+        let (_lock, database) = self.locked()?;
+        let transaction = database.begin_read().map_err(|e| self.failed("read", e))?;
+        let table = match transaction.open_table(ROUNDS) {
+            Ok(table) => table,
+            Err(TableError::TableDoesNotExist(_)) => return Ok(()),
+            Err(error) => return Err(self.failed("read", error)),
+        };
+        for entry in table.iter().map_err(|e| self.failed("read", e))? {
+            let (key, sealed) = entry.map_err(|e| self.failed("read", e))?;
+            let plain =
+                self.sealer.open(TABLE, key.value(), sealed.value()).map_err(|e| self.seal(e))?;
+            let round: RoundReadings =
+                codec::decode(&plain, ROUND_BYTES_MAX).map_err(|e| self.codec(e))?;
+            show(key.value(), &round);
+        }
+        Ok(())
+    }
+
+    /// ‖q‖² of `who` in one round, in squared lattice units; `None` without a part.
+    ///
+    /// # Errors
+    /// [`OdometerError`].
+    pub fn norm_squared(
+        &self,
+        federation: &FederationId,
+        round: RoundNumber,
+        who: Pseudonym,
+    ) -> Result<Option<u128>, OdometerError> {
+        let mut found = None;
+        let wanted = key_of(federation, round);
+        self.each(|key, readings| {
+            if key == wanted.as_slice() {
+                found = readings.norm_squared(who);
+            }
+        })?;
+        Ok(found)
+    }
+
+    fn locked(&self) -> Result<(File, Database), OdometerError> {
+        let directory = |source| OdometerError::Directory { path: self.dir.clone(), source };
+        create_private_dir(&self.dir).map_err(directory)?;
+        let lock = File::create(self.dir.join("odometer.lock")).map_err(directory)?;
+        lock.lock().map_err(directory)?;
+        let database = Database::create(self.path()).map_err(|e| self.failed("opened", e))?;
+        Ok((lock, database))
+    }
+
+    fn write(
+        &self,
+        change: impl FnOnce(&mut redb::Table<'_, &[u8], &[u8]>) -> Result<(), redb::StorageError>,
+    ) -> Result<(), OdometerError> {
+        let (_lock, database) = self.locked()?;
+        let transaction = database.begin_write().map_err(|e| self.failed("written", e))?;
+        {
+            let mut table =
+                transaction.open_table(ROUNDS).map_err(|e| self.failed("written", e))?;
+            change(&mut table).map_err(|e| self.failed("written", e))?;
+        }
+        transaction.commit().map_err(|e| self.failed("written", e))
+    }
+
+    fn failed(&self, doing: &'static str, error: impl Into<redb::Error>) -> OdometerError {
+        OdometerError::Database { path: self.path(), doing, source: Box::new(error.into()) }
+    }
+
+    fn seal(&self, source: SealError) -> OdometerError {
+        OdometerError::Seal { path: self.path(), source }
+    }
+
+    fn codec(&self, error: impl std::error::Error + Send + Sync + 'static) -> OdometerError {
+        OdometerError::Codec { path: self.path(), source: Box::new(error) }
+    }
+}
+
+/// The federation's name, a zero, the round's number: in order, and unambiguous from behind.
+fn key_of(federation: &FederationId, round: RoundNumber) -> Vec<u8> {
+    [federation.as_str().as_bytes(), &[0], &round.0.to_be_bytes()].concat()
+}
+
+impl Explain for OdometerError {
+    fn place(&self) -> String {
+        match self {
+            Self::Directory { path, .. }
+            | Self::Database { path, .. }
+            | Self::Seal { path, .. }
+            | Self::Codec { path, .. } => path.display().to_string(),
+        }
+    }
+
+    fn remedy(&self) -> String {
+        match self {
+            Self::Directory { .. } | Self::Database { .. } => {
+                "check that the disk is not full and not failing; no vector leaves until then"
+                    .into()
+            }
+            Self::Seal { .. } => "restore the store key that belongs to this data directory".into(),
+            Self::Codec { .. } => {
+                "move the file away: from then on readings begin at nothing, so say so to whoever \
+                 asks"
+                    .into()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
