@@ -9,7 +9,7 @@ use std::{
 };
 
 use chorale_client_agent::{
-    Config, RedbJournal, Store, StorePolicy, keys::Key, pseudonym::Pseudonymiser,
+    Config, RedbJournal, Store, StorePolicy, features::Who, keys::Key, pseudonym::Pseudonymiser,
 };
 use chorale_round::agent::Behind;
 use chorale_wire::{AgentId, Digest, Epoch, RoundNumber, message::StatedRound};
@@ -359,7 +359,7 @@ fn a_restored_backup_is_shown_and_acknowledged() {
     let rounds = vec![StatedRound { round: RoundNumber(7), question, cost: Some(1 << 60) }];
     let witnesses = vec![AgentId::new("store-9").unwrap()];
     let behind = Behind { epoch: Epoch(2), rounds, more: false, witnesses };
-    journal.restore(&config.federation, &behind).unwrap();
+    journal.restore(&config.federation, &behind, 1_700_000_000).unwrap();
     // The journal belongs to one process at a time.
     assert!(shop.refused(&["journal", "show"]).contains("another agent is running"));
     drop(journal);

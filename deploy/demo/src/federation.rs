@@ -247,6 +247,9 @@ impl Federation<'_> {
                         cohort,
                     });
                 }
+                Event::BudgetWait { plan, reason, .. } => {
+                    bar.println(format!("  {plan} waits for its budget: {reason}"))
+                }
                 Event::Refused { agent, reason, .. } => {
                     bar.println(format!("  {agent} refuses: {reason}"))
                 }
