@@ -142,6 +142,8 @@ mod tests {
             unit: Unit::Person,
             adjacency: Adjacency::AddRemove,
             identity_method: IdentityMethod::HomeStore,
+            stores_max: None,
+            caps: Vec::new(),
             delta: Rational::new(1, 100_000).unwrap(),
             delta_reserved: Rational::new(1, 1_000_000_000).unwrap(),
             cap_rho: Privacy::Rho(Rho::new(Rational::from_integer(2)).unwrap()),

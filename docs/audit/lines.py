@@ -18,13 +18,14 @@ def once(pairs):
 def canonical(value):
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
-IDENTITY = "home-store|per-agent"
+IDENTITY = "home-store|per-agent|uniform-share"
 FORMS = {name: dict(field.split(":") for field in fields.split()) for name, fields in {
     "line": "entry:any hash:hex previous:hex seq:u64 signature:sig time_s:u64",
     "genesis": "kind:genesis federation:id unit:person|person-per-agent adjacency:add-remove delta:ratio "
     f"identity_method:{IDENTITY} delta_reserved:ratio cap_rho:rho enrolled:u32 corrupt:u32 catalogue:hex "
     "survivors_min:u32 coordinator:hex authority:hex compliance:hex predecessors:predecessor[] accountant_version:zcdp-discrete-gaussian-1 "
-    "software:text purpose:text",
+    "software:text purpose:text stores_max:u32? caps:cap[]?",
+    "cap": "name:id tasks:text[]? days:u32? rho:ratio",
     "roster": "kind:roster epoch:u64 roster:hex graph_seed:hex agents:id[] memberships:membership[]",
     "predecessor": "federation:id seq:u64 hash:hex",
     "membership": "identity:hex tls_key:hex administrator:hex not_before_s:u64 not_after_s:u64 enrolled:u32 "
@@ -32,7 +33,7 @@ FORMS = {name: dict(field.split(":") for field in fields.split()) for name, fiel
     "reserve": "kind:reserve round:u64 epoch:u64 plan:text plan_digest:hex sign_off:sig task:text coordinates:u32 "
     "mechanism:discrete-gaussian|unprotected scale_bits:u32 delta:u64 sigma_squared:ratio? model:hex rho:rho "
     "share_variance:ratio? noise_levels:u32[]? sampler_distance:ratio? survivors_min:u32 corrupt:u32 "
-    f"modulus_bits:u32 clip_share_rule:{IDENTITY} rounding_rule:unbiased-per-coordinate",
+    f"modulus_bits:u32 clip_share_rule:{IDENTITY} rounding_rule:unbiased-per-coordinate clip_share:ratio?",
     "release": "kind:release round:u64 session:hex survivors:id[] vectors:hex[] transcript:hex "
     "output_model:hex rho:rho spent:rho",
     "abort": "kind:abort round:u64 cause:cohort|survivors|votes|shares|stopped committed:bool "

@@ -11,6 +11,7 @@ from pathlib import Path
 from ed25519 import signed
 from epsilon import epsilon_gaussian, epsilon_zcdp, tau
 from lines import Refused, need, parse
+from promise import check, fits, rises
 
 # The rules.
 
@@ -21,9 +22,6 @@ def number(value):
 def digest(*parts):
     return hashlib.sha256(b"".join(len(part).to_bytes(8, "big") + part for part in parts)).digest()
 
-def rises(items):
-    return all(a < b for a, b in zip(items, items[1:]))
-
 class Ledger:
     """Where a ledger stands after some entries."""
     def __init__(self):
@@ -31,6 +29,7 @@ class Ledger:
         self.last_round, self.spent, self.samplers, self.graphs = 0, Fraction(0), Fraction(0), Fraction(0)
         self.open, self.sessions, self.counted, self.ended = {}, set(), [], {"release": 0, "abort": 0}
         self.serial, self.roster_is_old = 0, False
+        self.charges = []  # task, charge and time of rounds that ended
         self.heads, self.cosigned, self.cosigners = [], -1, 0  # each entry's hash, and the roster after it
 
     def held(self, what):
@@ -54,10 +53,7 @@ class Ledger:
 
     def take_genesis(self, entry):
         need(self.genesis is None, "a ledger has one genesis entry")
-        need(0 < entry.delta < 1 and entry.delta_reserved < entry.delta, "delta promises nothing")
-        need((entry.unit, entry.identity_method) != ("person", "per-agent"), "persons are not told apart")
-        names = [predecessor.federation for predecessor in entry.predecessors]
-        need(len(names) <= 64 and rises(names) and entry.federation not in names, "predecessors are not in order")
+        check(entry)
         self.genesis = entry
         self.cohort(entry.survivors_min, entry.survivors_min)
 
@@ -87,6 +83,7 @@ class Ledger:
         need(signed(genesis.compliance, b"plan sign-off", payload, entry.sign_off), "the plan is not signed off")
         need(entry.corrupt == genesis.corrupt and entry.survivors_min >= genesis.survivors_min
              and entry.clip_share_rule == genesis.identity_method, "a field differs from genesis")
+        need(entry.clip_share == (genesis.stores_max and Fraction(1, genesis.stores_max)), "clip_share is not 1/stores_max")
         self.cohort(entry.survivors_min, len(roster.agents))
         noise = entry.sigma_squared, entry.share_variance, entry.sampler_distance
         entry.roster, entry.samplers, self.last_round = roster, Fraction(0), entry.round
@@ -108,6 +105,7 @@ class Ledger:
         rho = entry.delta**2 / (2 * sigma_squared) + entry.coordinates * tau(h, share)
         need(entry.rho == rho, f"rho is {entry.rho}, but the entry's own numbers give {rho}")
         need(self.spent + self.held("rho") + rho <= genesis.cap_rho, "the round does not fit the cap")
+        fits(genesis, entry, self.open.values(), self.charges)
         a, odds = genesis.cap_rho * Fraction(14427, 10000), 1 / (genesis.delta - genesis.delta_reserved)
         square = math.ceil(4 * a * (math.ceil(odds) - 1).bit_length())
         g = math.ceil(a) + math.isqrt(square) + (math.isqrt(square)**2 < square) + 1
@@ -120,6 +118,7 @@ class Ledger:
         self.ended[entry.kind] += 1
         self.counted += [held] if charge else []
         self.spent += charge if noise else 0
+        self.charges += [(held.task, charge, entry.time_s)] if noise else []
         self.samplers += held.samplers if charge else 0
         need(entry.spent == (self.spent if noise else "unprotected"),
              f"spent is {entry.spent}, but the charges give {self.spent}")
@@ -237,6 +236,7 @@ def step(ledger, seq, previous, time_s, text):
     key = (ledger.genesis or entry).coordinator
     need(signed(key, b"ledger entry", found, line.signature), "not signed by the coordinator in genesis")
     need(line.time_s >= time_s, "dated before the entry that it follows")
+    entry.time_s = line.time_s
     getattr(ledger, f"take_{kind}")(entry)
     ledger.heads.append((found, ledger.roster))
     return found, line.time_s
