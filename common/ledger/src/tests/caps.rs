@@ -1,7 +1,10 @@
 //! Windows, families and shares: what GENESIS may say, and what the rules then hold.
 use chorale_dp::{Cap, DAY_S, Frees};
 
-use super::*;
+use super::{
+    peer::{Case, both_accept, both_refuse},
+    *,
+};
 
 fn cap(name: &str, tasks: &[&str], days: Option<u32>, rho: Rho) -> Cap {
     Cap { name: name.into(), tasks: tasks.iter().map(ToString::to_string).collect(), days, rho }
@@ -57,6 +60,8 @@ fn a_window_is_kept_by_the_entries_own_times() {
     let third = ledger.lines().iter().position(|line| line.contains("\"round\":3")).unwrap();
     let early = resign(&ledger.file, third, &key(), |line| line.time_s -= 2);
     assert_eq!(exceeded(Err(violation(&early))).cap.name, "month");
+    both_accept(&ledger.file, ledger.chain.head());
+    both_refuse(&[Case::new("a round dated too early", early)]);
     // An open round counts however long it is open.
     let mut ledger = with_caps(vec![cap("day", &[], Some(1), rho(4, 10))]);
     ledger.reserve(reserve(1, 1)).unwrap();
@@ -74,6 +79,15 @@ fn a_family_is_kept_apart_from_the_rest() {
     let other = ReserveEntry { task: "popularity".into(), ..reserve(2, 1) };
     ledger.reserve(other).unwrap();
     verify(ledger.file.as_bytes(), None).unwrap();
+    both_accept(&ledger.file, ledger.chain.head());
+    // The same round, said to be of the family that has nothing left.
+    let last = ledger.lines().len() - 1;
+    let swapped = resign(&ledger.file, last, &key(), |line| {
+        if let Entry::Reserve(reserve) = &mut line.entry {
+            reserve.task = "cooccurrence".into();
+        }
+    });
+    both_refuse(&[Case::new("a round of another family", swapped)]);
 }
 
 #[test]
@@ -123,6 +137,14 @@ fn each_reserve_divides_a_person_as_genesis_says() {
     let report = verify(ledger.file.as_bytes(), None).unwrap();
     assert_eq!(report.stores_max, Some(4));
     assert!(report.to_string().contains("at m of them ρ is (m/4)² times as large"));
+    both_accept(&ledger.file, ledger.chain.head());
+    let last = ledger.lines().len() - 1;
+    let whole = resign(&ledger.file, last, &key(), |line| {
+        if let Entry::Reserve(reserve) = &mut line.entry {
+            reserve.clip_share = Rational::new(1, 3);
+        }
+    });
+    both_refuse(&[Case::new("a person who counts for more", whole)]);
     // A whole person where nobody is divided.
     let mut ledger = Ledger::new(Privacy::Rho(rho(2, 1)));
     ledger.append(roster(1)).unwrap();

@@ -12,7 +12,7 @@ use crate::change::Change;
 const REQUIRED: &str = "CHORALE_REQUIRE_PEERS";
 
 /// A set of files to be shown to both verifiers.
-struct Case {
+pub(super) struct Case {
     what: String,
     file: Vec<u8>,
     head: Option<Head>,
@@ -20,7 +20,7 @@ struct Case {
 }
 
 impl Case {
-    fn new(what: impl Into<String>, file: impl Into<Vec<u8>>) -> Self {
+    pub(super) fn new(what: impl Into<String>, file: impl Into<Vec<u8>>) -> Self {
         Self { what: what.into(), file: file.into(), head: None, key: None }
     }
 
@@ -72,7 +72,7 @@ fn python(cases: &[Case]) -> Option<Vec<serde_json::Value>> {
 }
 
 /// Both verifiers refuse every case and name the same entry.
-fn both_refuse(cases: &[Case]) {
+pub(super) fn both_refuse(cases: &[Case]) {
     let Some(said) = python(cases) else { return };
     for (case, theirs) in cases.iter().zip(said) {
         let expect = Expect { head: case.head, coordinator: case.key };
@@ -85,7 +85,7 @@ fn both_refuse(cases: &[Case]) {
 }
 
 /// Both verifiers accept the ledger and report the same figures.
-fn both_accept(file: &str, head: Head) {
+pub(super) fn both_accept(file: &str, head: Head) {
     let cases = [Case::new("whole", file), Case::new("against its head", file).against(head)];
     let Some(said) = python(&cases) else { return };
     let report = verify(file.as_bytes(), Some(head)).unwrap();
