@@ -1,5 +1,7 @@
 //! The command line: what an operator, an enrolment authority and an auditor type.
 
+mod privacy;
+
 use std::{
     ffi::OsString,
     io::{IsTerminal as _, Write as _},
@@ -52,6 +54,9 @@ enum Command {
     /// Look at plans before they run.
     #[command(subcommand)]
     Plan(PlanCommand),
+    /// Compute ε, the noise for an ε, and the rounds that a budget still holds.
+    #[command(subcommand)]
+    Privacy(privacy::PrivacyCommand),
     /// Verify a ledger, offline, with nothing but the file.
     #[command(subcommand)]
     Ledger(LedgerCommand),
@@ -303,6 +308,7 @@ fn run(command: Command) -> Result<(), AnyError> {
         Command::Ledger(LedgerCommand::Report { file, html, head, predecessor, key }) => {
             ledger_report(&file, &predecessor, Expect { head, coordinator: key }, &html)
         }
+        Command::Privacy(command) => say(&privacy::answer(command)?),
         Command::Ca(command) => {
             for line in enrolment::authority_command(command)? {
                 say(&line)?;

@@ -10,7 +10,13 @@
 
 pub mod bridge;
 pub mod calibrate;
+pub mod event;
+pub mod figure;
 pub mod gdp;
+pub mod guess;
+pub mod pld;
+pub mod rdp;
+mod sampled_gaussian;
 mod special;
 pub mod sum_of_discrete_gaussians;
 pub mod zcdp;
