@@ -12,7 +12,12 @@
 mod budget;
 mod processes;
 
-use std::{collections::BTreeSet, io::Write as _, process::ExitCode};
+use std::{
+    collections::BTreeSet,
+    io::Write as _,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
 use chorale_coordinator::events::Event;
 use chorale_tests::{Federation, Setup, federation::plan};
@@ -25,6 +30,9 @@ const AGENTS: u32 = 6;
 
 /// Most rounds of one plan here; a plan may have 64.
 const PLAN_ROUNDS: u32 = 50;
+
+/// Nothing is heard for so long: it hangs. Not a statement about speed.
+const SILENCE: Duration = Duration::from_secs(120);
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
@@ -98,17 +106,17 @@ fn play(rounds: u32, seed: u64) -> Done {
     let mut chance = Chance(ChaCha20Rng::seed_from_u64(seed));
     let mut done = Done::default();
     let mut processes = Processes::new(&federation);
-    // A victim, and how long from now it lives.
-    let mut doomed: Option<(u32, u64)> = None;
+    // A victim, and until when it lives.
+    let mut doomed: Option<(u32, Instant)> = None;
     let mut released = BTreeSet::new();
     loop {
-        let wait = doomed.map_or(60_000, |(_, millis)| millis);
+        let wait = doomed.map_or(SILENCE, |(_, end)| end.saturating_duration_since(Instant::now()));
         match processes.event(wait) {
             Ok(Event::RoundOpen { .. }) if doomed.is_none() && chance.below(100) < 45 => {
                 // Half of the kills hit the coordinator. A round takes some hundred milliseconds.
                 let victim =
                     if chance.below(2) == 0 { AGENTS } else { chance.below(AGENTS.into()) as u32 };
-                doomed = Some((victim, chance.below(400)));
+                doomed = Some((victim, Instant::now() + Duration::from_millis(chance.below(300))));
             }
             Ok(Event::Round { round, .. }) => {
                 released.insert(round);
@@ -121,7 +129,7 @@ fn play(rounds: u32, seed: u64) -> Done {
                 };
                 if victim == AGENTS {
                     done.coordinator_kills += 1;
-                    processes.kill_coordinator();
+                    released.extend(processes.kill_coordinator());
                     budget::check_ledger(&federation, &released);
                     processes.start_coordinator();
                 } else {
@@ -133,6 +141,9 @@ fn play(rounds: u32, seed: u64) -> Done {
             }
             Err(Died::Coordinator) => {
                 doomed = None;
+                if processes.coordinator_ended_well() {
+                    break;
+                }
                 done.halts += 1;
                 assert!(done.halts <= rounds, "it never goes on:\n{}", processes.last_words());
                 budget::check_ledger(&federation, &released);

@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{BufRead as _, BufReader},
     path::PathBuf,
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc::{self, RecvTimeoutError},
     time::Duration,
 };
@@ -43,9 +43,9 @@ impl<'a> Processes<'a> {
         all
     }
 
-    /// The coordinator's next event within `millis`.
-    pub(super) fn event(&self, millis: u64) -> Result<Event, Died> {
-        match self.events.recv_timeout(Duration::from_millis(millis)) {
+    /// The coordinator's next event within `wait`.
+    pub(super) fn event(&self, wait: Duration) -> Result<Event, Died> {
+        match self.events.recv_timeout(wait) {
             Ok(event) => Ok(event),
             Err(RecvTimeoutError::Timeout) => Err(Died::Nobody),
             Err(RecvTimeoutError::Disconnected) => Err(Died::Coordinator),
@@ -110,11 +110,21 @@ impl<'a> Processes<'a> {
         self.federation.root().join(format!("{name}.log"))
     }
 
-    /// SIGKILL.
-    pub(super) fn kill_coordinator(&mut self) {
-        let child = self.coordinator.as_mut().unwrap();
-        child.kill().unwrap();
+    /// SIGKILL. Rounds that it had announced as released and that were not read yet are returned.
+    pub(super) fn kill_coordinator(&mut self) -> Vec<u64> {
+        self.coordinator.as_mut().unwrap().kill().unwrap();
         self.reap_coordinator();
+        let left = self.events.iter();
+        left.filter_map(|event| match event {
+            Event::Round { round, .. } => Some(round),
+            _ => None,
+        })
+        .collect()
+    }
+
+    /// Whether a coordinator that is gone did all that it had to.
+    pub(super) fn coordinator_ended_well(&mut self) -> bool {
+        self.coordinator.take().unwrap().wait().unwrap().success()
     }
 
     /// SIGKILL.
@@ -130,12 +140,19 @@ impl<'a> Processes<'a> {
         }
     }
 
-    /// Waits until everybody has ended well.
+    /// Waits until everybody has ended. An agent that was started again too late to hear of the end
+    /// is stopped.
     pub(super) fn finish(&mut self) {
-        let status = self.coordinator.take().unwrap().wait().unwrap();
-        assert!(status.success(), "{}", self.last_words());
+        let well = self.coordinator.is_none() || self.coordinator_ended_well();
+        assert!(well, "{}", self.last_words());
         for mut agent in std::mem::take(&mut self.agents) {
-            assert!(agent.wait().unwrap().success(), "{}", self.last_words());
+            match ended(&mut agent) {
+                Some(status) => assert!(status.success(), "{}", self.last_words()),
+                None => {
+                    agent.kill().unwrap();
+                    agent.wait().unwrap();
+                }
+            }
         }
     }
 
@@ -151,6 +168,18 @@ impl<'a> Processes<'a> {
         }
         text
     }
+}
+
+/// How a process ended, if it does so in half a minute.
+fn ended(child: &mut Child) -> Option<ExitStatus> {
+    for _ in 0..300 {
+        if let Some(status) = child.try_wait().unwrap() {
+            return Some(status);
+        }
+        #[expect(clippy::disallowed_methods, reason = "a test waits for a process")]
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    None
 }
 
 impl Drop for Processes<'_> {
