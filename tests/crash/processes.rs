@@ -63,6 +63,8 @@ impl<'a> Processes<'a> {
         let window = |start: u64| format!("events_before_s = {}\n", 4_000_000_000 + start);
         let before = if text.contains(&window(0)) { 0 } else { self.starts - 1 };
         fs::write(&path, text.replace(&window(before), &window(self.starts))).unwrap();
+        // Another window is another plan, which the compliance officer has to sign.
+        self.federation.sign_off();
         let mut child = self
             .program("coordinator", "coordinator")
             .args(["run", "--exit-when-done", "--events", "--config"])

@@ -366,7 +366,8 @@ async fn a_store_that_is_rolled_back_is_charged_again_and_stops() {
     let (state, name) = (journal.state(), federation.name());
     assert!(state.spent(&name) >= spent, "what was spent is spent");
     let restoration = state.restoration(&name).unwrap();
-    assert_eq!(restoration.witnesses.len(), 5, "{restoration:?}");
+    // All others, but for those that a round went on without: at least T_min - A - 1.
+    assert!((3..=5).contains(&restoration.witnesses.len()), "{restoration:?}");
     assert!(restoration.rounds.len() >= 2, "{restoration:?}");
 }
 
