@@ -440,6 +440,38 @@ fn a_missed_round_can_be_voted_on_and_uses_up_its_key() {
 }
 
 #[test]
+fn a_ballot_that_is_refused_ends_no_round_and_uses_up_no_key() {
+    let mut liar = Liar::new(SIZE);
+    let (one, two, all) = (liar.spec(1, 0), liar.spec(2, 1), liar.all());
+    liar.open(0, &one).unwrap();
+    // A newer round, with a cohort that no agent may vote on: were the round in progress dropped
+    // here, nobody would hear of it and its charge would never be given back.
+    let refused = liar.abort(0, &two, &all[..2]).unwrap_err();
+    assert!(matches!(refused, Fault::Abort(AbortError::Cohort(_))), "{}", story(&refused));
+    assert_eq!(liar.agents[0].0.round(), Some(one.round));
+    assert_eq!(liar.agents[0].0.memory().last_round(), Some(one.round));
+    // The same ballot with a proper cohort: the end of the first round is told, before the vote.
+    let actions = liar.say(0, liar.abort_message(&two, Some(&all))).unwrap();
+    assert!(
+        matches!(
+            &actions[..],
+            [
+                Action::RoundAborted { round, end: RoundEnd::Superseded, .. },
+                Action::Send(ToCoordinator::SurvivorVote(_)),
+            ] if *round == one.round
+        ),
+        "{actions:?}"
+    );
+    // A refused ballot about the round in progress leaves it too.
+    liar.open(1, &one).unwrap();
+    assert!(liar.abort(1, &one, &all[..2]).is_err());
+    assert_eq!(liar.agents[1].0.round(), Some(one.round));
+    let vote = liar.abort(1, &one, &all).unwrap();
+    assert!(vote.is_some());
+    assert_eq!(liar.agents[1].0.round(), None);
+}
+
+#[test]
 fn after_its_deadline_an_agent_signs_nothing_more() {
     let (mut liar, _) = Liar::masked(SIZE, 1);
     let (spec, all) = (liar.spec(1, 0), liar.all());

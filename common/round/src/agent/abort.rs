@@ -15,11 +15,7 @@ use chorale_wire::{
     sign::Message as _,
 };
 
-use super::{
-    keys::{EpochKeys, OpenError},
-    open::Party,
-    state::RoundState,
-};
+use super::{fault::Fault, keys::EpochKeys, open::Party, state::RoundState};
 use crate::context::SetError;
 
 /// Why an abort got no vote. The coordinator is to blame, unless the variant says otherwise.
@@ -76,15 +72,23 @@ impl Past {
     /// it may still vote to abort.
     pub(super) fn of(state: RoundState, may_vote: bool) -> Self {
         let locked = state.session();
-        let voted = matches!(state, RoundState::SurvivorVoted(_) | RoundState::Revealed(_));
-        let vote = if may_vote && !voted { Cast::Open } else { Cast::Closed };
+        let vote = if may_vote && !state.has_voted() { Cast::Open } else { Cast::Closed };
         Self { party: state.into_party(), locked, vote }
     }
 
-    /// A round that this agent missed: its key is used up, so that it is never run.
-    pub(super) fn missed(keys: &mut EpochKeys, ballot: &Ballot) -> Result<Self, OpenError> {
-        let opened = keys.open_round(ballot.spec.clone())?;
-        Ok(Self::of(RoundState::Opened(opened), true))
+    /// A round that this agent missed, and its vote to abort it: its key is used up, so that it is
+    /// never run. Where the ballot is refused, no key was taken.
+    pub(super) fn missed(
+        keys: &mut EpochKeys,
+        ballot: &Ballot,
+    ) -> Result<(Self, ToCoordinator), Fault> {
+        let party = keys.check_open(ballot.spec.clone())?;
+        let session = check_ballot(&party, None, ballot)?;
+        let signed = sign_abort(&party, session)?;
+        let opened = keys.take(party)?;
+        let mut past = Self { party: opened.party, locked: None, vote: Cast::Open };
+        let vote = past.cast(session, signed);
+        Ok((past, vote))
     }
 
     pub(super) fn round(&self) -> RoundNumber {
@@ -105,17 +109,42 @@ impl Past {
             }
             Cast::Open => {}
         }
-        let Party { identity, slot, .. } = &self.party;
-        let vote = SurvivorVote { session, slot: *slot, vote: Vote::Abort };
-        let signed = Signed::sign(&vote, &identity.key)?;
-        self.vote = Cast::Abort(session, signed.clone());
-        Ok(Some(ToCoordinator::SurvivorVote(signed)))
+        let signed = sign_abort(&self.party, session)?;
+        Ok(Some(self.cast(session, signed)))
     }
+
+    /// Takes over the one vote of the round.
+    pub(super) fn cast(
+        &mut self,
+        session: SessionId,
+        signed: Signed<SurvivorVote>,
+    ) -> ToCoordinator {
+        self.vote = Cast::Abort(session, signed.clone());
+        ToCoordinator::SurvivorVote(signed)
+    }
+}
+
+/// The vote of an agent in a round in progress to abort the ballot's session, to be cast when the
+/// round's secrets are wiped; `None` where it has voted for survivors.
+pub(super) fn abort_vote(
+    state: &RoundState,
+    ballot: &Ballot,
+) -> Result<Option<(SessionId, Signed<SurvivorVote>)>, AbortError> {
+    let session = check_ballot(state.party(), state.session(), ballot)?;
+    if state.has_voted() {
+        return Ok(None);
+    }
+    Ok(Some((session, sign_abort(state.party(), session)?)))
+}
+
+fn sign_abort(party: &Party, session: SessionId) -> Result<Signed<SurvivorVote>, AbortError> {
+    let vote = SurvivorVote { session, slot: party.slot, vote: Vote::Abort };
+    Ok(Signed::sign(&vote, &party.identity.key)?)
 }
 
 /// The session of a ballot: of the very spec that the agent opened, over an admissible cohort, and
 /// the session that the agent is locked to, if it is.
-pub(super) fn check_ballot(
+fn check_ballot(
     party: &Party,
     locked: Option<SessionId>,
     ballot: &Ballot,

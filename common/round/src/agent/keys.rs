@@ -6,7 +6,10 @@ use chorale_plan::RoundSpec;
 use chorale_secagg::{EpochSecrets, Graph, RoundSecret, RoundShares};
 use chorale_wire::{Digest, Epoch, RoundNumber, SignatureError, SignedBytes, Slot, ToCoordinator};
 
-use super::{identity::Identity, open::RoundOpened};
+use super::{
+    identity::Identity,
+    open::{Party, RoundOpened},
+};
 use crate::{
     context::{Context, ContextError},
     roster::VerifiedRoster,
@@ -135,19 +138,36 @@ impl EpochKeys {
     /// # Errors
     /// [`OpenError`]; no key was taken then.
     pub fn open_round(&mut self, open: SignedBytes) -> Result<RoundOpened, OpenError> {
+        let party = self.check_open(open)?;
+        self.take(party)
+    }
+
+    /// Verifies ROUND-OPEN, and that its key is unused. Nothing changes.
+    pub(super) fn check_open(&self, open: SignedBytes) -> Result<Party, OpenError> {
         let spec = open.into_typed::<RoundSpec>().verify(&self.identity.coordinator)?;
         if let Some(last) = self.last_round.filter(|last| spec.round <= *last) {
             return Err(OpenError::Replay { given: spec.round, last });
         }
         let context =
             Context::new(&self.identity.federation, self.roster.clone(), self.graph.clone(), spec)?;
-        let slot = self.rounds.get_mut(context.key_index());
-        let keys = slot.and_then(Option::take).ok_or_else(|| OpenError::KeyUsed {
-            key_index: context.spec.key_index,
-            epoch: self.roster.epoch(),
-        })?;
-        self.last_round = Some(context.round());
-        Ok(RoundOpened::new(self.identity.clone(), self.slot, context, keys))
+        if self.rounds.get(context.key_index()).is_none_or(Option::is_none) {
+            return Err(self.key_used(&context));
+        }
+        Ok(Party { identity: self.identity.clone(), slot: self.slot, context })
+    }
+
+    /// Moves the keys of a round out that [`Self::check_open`] admitted.
+    pub(super) fn take(&mut self, party: Party) -> Result<RoundOpened, OpenError> {
+        let slot = self.rounds.get_mut(party.context.key_index());
+        let Some(keys) = slot.and_then(Option::take) else {
+            return Err(self.key_used(&party.context));
+        };
+        self.last_round = Some(party.round());
+        Ok(RoundOpened { party, keys })
+    }
+
+    fn key_used(&self, context: &Context) -> OpenError {
+        OpenError::KeyUsed { key_index: context.spec.key_index, epoch: self.roster.epoch() }
     }
 }
 

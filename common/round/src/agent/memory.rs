@@ -123,6 +123,12 @@ impl Memory {
         Self { confirmed: false, ..self.clone() }
     }
 
+    /// The highest round that this agent ever opened, or that others saw from it.
+    #[must_use]
+    pub fn last_round(&self) -> Option<RoundNumber> {
+        self.last_round
+    }
+
     /// What was seen of other agents.
     #[must_use]
     pub fn book(&self) -> &WitnessBook {

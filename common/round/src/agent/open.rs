@@ -61,15 +61,6 @@ impl Party {
 }
 
 impl RoundOpened {
-    pub(super) fn new(
-        identity: Arc<Identity>,
-        slot: Slot,
-        context: Context,
-        keys: RoundKeys,
-    ) -> Self {
-        Self { party: Party { identity, slot, context }, keys }
-    }
-
     /// The verified spec.
     #[must_use]
     pub fn spec(&self) -> &Arc<RoundSpec> {

@@ -97,6 +97,11 @@ impl RoundState {
         }
     }
 
+    /// Whether the agent has voted for survivors.
+    pub(super) fn has_voted(&self) -> bool {
+        matches!(self, Self::SurvivorVoted(_) | Self::Revealed(_))
+    }
+
     /// What is left when the round's secrets are wiped.
     pub(super) fn into_party(self) -> Party {
         match self {

@@ -7,7 +7,7 @@ use chorale_wire::{
 
 use super::{
     super::{
-        abort::{Past, check_ballot},
+        abort::{Past, abort_vote},
         action::{Action, RoundEnd},
         fault::Fault,
         identity::Kept,
@@ -61,7 +61,8 @@ impl Machine {
     }
 
     /// ABORT wipes the round's secrets. Where it comes with a ballot, this agent votes to abort,
-    /// unless it has voted for survivors.
+    /// unless it has voted for survivors. Whatever can be wrong with the ballot is found before
+    /// anything changes: a refused one leaves the round in progress and its key alone.
     pub(super) fn on_abort(
         &mut self,
         signed: &Signed<Abort>,
@@ -72,33 +73,38 @@ impl Machine {
             return Ok(());
         };
         let abort = check_abort(&self.identity, signed)?;
-        let current = running.as_ref().map(|running| running.state.party().round());
-        let past = self.past.as_ref().map(Past::round);
         let here = abort.epoch == keys.roster().epoch();
+        let current = running.as_ref().map(|running| &running.state);
+        if let Some(state) = current
+            && here
+            && state.party().round() == abort.round
+        {
+            let vote = match &abort.ballot {
+                // A ballot about another session ends nothing.
+                Some(ballot) => abort_vote(state, ballot)?,
+                None => None,
+            };
+            self.drop_round(RoundEnd::Aborted(abort.cause), abort.reason.as_str(), actions);
+            if let (Some((session, signed)), Some(past)) = (vote, &mut self.past) {
+                actions.push(Action::Send(past.cast(session, signed)));
+            }
+            return Ok(());
+        }
         let missed = here && keys.last_round().is_none_or(|last| abort.round > last);
-        match &abort.ballot {
-            _ if here && current == Some(abort.round) => {}
-            Some(_) if here && past == Some(abort.round) => {}
-            Some(ballot) if missed => {
-                let missed = Past::missed(keys, ballot)?;
-                self.memory.last_round = Some(missed.round());
+        let past = self.past.as_mut().filter(|past| here && past.round() == abort.round);
+        match (&abort.ballot, past) {
+            (Some(ballot), Some(past)) => actions.extend(past.vote(ballot)?.map(Action::Send)),
+            (Some(ballot), None) if missed => {
+                let (past, vote) = Past::missed(keys, ballot)?;
+                self.memory.last_round = Some(past.round());
                 self.refusal = None;
                 self.drop_round(RoundEnd::Superseded, "a newer round began", actions);
-                self.past = Some(missed);
+                self.past = Some(past);
+                actions.push(Action::Send(vote));
             }
             _ if current.is_some() => return Err(EndError::Elsewhere.into()),
             // The round is over already for this agent, or never was.
-            _ => return Ok(()),
-        }
-        if let (Some(ballot), Some(running)) = (&abort.ballot, self.running()) {
-            // A ballot about another session ends nothing.
-            check_ballot(running.state.party(), running.state.session(), ballot)?;
-        }
-        self.drop_round(RoundEnd::Aborted(abort.cause), abort.reason.as_str(), actions);
-        if let (Some(ballot), Some(past)) = (&abort.ballot, &mut self.past)
-            && let Some(vote) = past.vote(ballot)?
-        {
-            actions.push(Action::Send(vote));
+            _ => {}
         }
         Ok(())
     }
