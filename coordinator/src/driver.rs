@@ -66,6 +66,9 @@ pub(crate) struct Driver {
     round: Option<OpenRound>,
     gathering_since_ms: u64,
     epoch_failures: u32,
+    /// Who was left out of the last epoch that failed: the next attempt does without them, if it
+    /// can.
+    left_out: BTreeSet<AgentId>,
     retries: u32,
     aborted_epoch: bool,
     setting_up: bool,
@@ -180,6 +183,7 @@ impl Driver {
             round: None,
             gathering_since_ms: now_ms(),
             epoch_failures: 0,
+            left_out: BTreeSet::new(),
             retries: 0,
             aborted_epoch: false,
             setting_up: false,
@@ -336,9 +340,15 @@ impl Driver {
     /// Opens an epoch when everybody is here, or enough after the gathering time.
     fn gather(&mut self) -> Result<(), RunError> {
         let now = now_ms();
-        let here: BTreeSet<AgentId> = self.machine.connected_agents().cloned().collect();
+        let mut here: BTreeSet<AgentId> = self.machine.connected_agents().cloned().collect();
         let waited = now.saturating_sub(self.gathering_since_ms);
-        let enough = here.len() as u32 >= self.config.agents
+        let left_out = here.intersection(&self.left_out).count();
+        let mut expected = self.config.agents;
+        if here.len() - left_out >= self.config.cohort.survivors_min as usize {
+            here.retain(|agent| !self.left_out.contains(agent));
+            expected -= (left_out as u32).min(expected);
+        }
+        let enough = here.len() as u32 >= expected
             || (waited >= self.config.timing.gather_ms
                 && here.len() as u32 >= self.config.cohort.survivors_min);
         if !enough {
@@ -452,6 +462,7 @@ impl Driver {
                 }
                 Action::EpochReady { epoch, agents, roster, graph_seed, memberships, excluded } => {
                     self.epoch_failures = 0;
+                    self.left_out.clear();
                     self.setting_up = false;
                     let entry = RosterEntry::of(epoch, roster, graph_seed, &memberships)
                         .map_err(RunError::Roster)?;
@@ -529,6 +540,7 @@ impl Driver {
         for (agent, why) in &blamed {
             tracing::warn!(%agent, %why, "left out of the epoch");
         }
+        self.left_out = blamed.into_iter().map(|(agent, _)| agent).collect();
         if self.epoch_failures >= EPOCH_ATTEMPTS_MAX {
             return Err(RunError::Epoch { attempts: self.epoch_failures, reason });
         }

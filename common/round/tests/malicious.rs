@@ -524,6 +524,44 @@ fn a_false_complaint_costs_the_liar_its_place() {
 }
 
 #[test]
+fn complaints_about_everybody_cost_nobody_but_the_liar() {
+    let mut world = World::new(SIZE, 1);
+    let inbox: Rc<RefCell<Vec<Signed<ShareEnvelope>>>> = Rc::default();
+    let seen = inbox.clone();
+    world.tamper = Some(Box::new(move |index, message| {
+        if let (3, ToAgent::Shares(envelopes)) = (index, &message) {
+            *seen.borrow_mut() = envelopes.clone();
+        }
+        message
+    }));
+    world.forge = Some(Box::new(move |index, message| match message {
+        ToCoordinator::SharesAccepted(epoch) if index == 3 => {
+            let complain = |evidence: &Signed<ShareEnvelope>| {
+                let dealer = evidence.peek().unwrap().from;
+                let evidence = evidence.clone();
+                let complaint = Complaint { epoch, from: Slot(3), dealer, evidence };
+                ToCoordinator::Complaint(Signed::sign(&complaint, &agent_key(3)).unwrap())
+            };
+            inbox.borrow().iter().map(complain).collect()
+        }
+        other => vec![other],
+    }));
+    world.run_all();
+    world.assert_at_rest();
+    // Five complaints of one agent: the first four that contradict it are faults of the liar.
+    let excluded: Vec<&AgentId> = world.excluded.iter().map(|(agent, _)| agent).collect();
+    assert_eq!(excluded, [&agent_id(3)]);
+    let faults: Vec<_> = world.faults.iter().map(|fault| (&fault.agent, story(fault))).collect();
+    assert_eq!(faults.len(), 4, "{faults:?}");
+    for (agent, what) in faults {
+        assert_eq!(*agent, agent_id(3));
+        assert!(what.contains("two different messages of kind complaint"), "{what}");
+    }
+    assert_eq!(world.epochs[0].0, Epoch(2));
+    assert_eq!(world.completed[0].agents.len(), SIZE - 1);
+}
+
+#[test]
 fn altered_shares_are_found_and_the_sum_stays_exact() {
     let mut world = World::new(SIZE, 1);
     world.forge = Some(Box::new(|index, message| match message {
@@ -591,10 +629,7 @@ fn a_share_of_the_wrong_secret_is_refused() {
     world.run_all();
     world.assert_at_rest();
     assert_eq!(world.completed.len(), 1);
-    assert!(matches!(
-        world.faults[0].kind,
-        FaultKind::Reveal(chorale_round::coordinator::RevealError::Kind)
-    ));
+    assert!(matches!(world.faults[0].kind, FaultKind::Reveal(chorale_round::coordinator::RevealError::Kind)));
 }
 
 #[test]

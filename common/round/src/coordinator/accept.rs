@@ -25,9 +25,10 @@ pub(super) struct Accepting {
     /// By recipient, in order of dealers.
     inboxes: Vec<Vec<Signed<ShareEnvelope>>>,
     accepted: BTreeSet<Slot>,
-    /// By dealer: who complained.
-    complaints: BTreeMap<Slot, BTreeSet<Slot>>,
-    complained: BTreeSet<Slot>,
+    /// By complainer: about which dealer.
+    complaints: BTreeMap<Slot, Slot>,
+    /// Whoever signed complaints about two dealers, which no honest agent does.
+    false_witnesses: BTreeSet<Slot>,
     lost: Vec<Slot>,
     pub(super) deadline_ms: u64,
 }
@@ -57,7 +58,7 @@ impl Accepting {
             inboxes,
             accepted: BTreeSet::new(),
             complaints: BTreeMap::new(),
-            complained: BTreeSet::new(),
+            false_witnesses: BTreeSet::new(),
             lost: Vec::new(),
             deadline_ms: now_ms.saturating_add(desk.config.timeouts.accept_ms),
         }
@@ -75,7 +76,9 @@ impl Accepting {
         Ok(())
     }
 
-    /// Takes a complaint whose evidence is an envelope that this coordinator passed on.
+    /// Takes a complaint whose evidence is an envelope that this coordinator passed on. An honest
+    /// agent complains about the first bad envelope and is done with the epoch; who complains about
+    /// two dealers lies, and neither complaint counts.
     pub(super) fn on_complaint(
         &mut self,
         slot: Slot,
@@ -95,8 +98,11 @@ impl Accepting {
         {
             return Err(FaultKind::Complaint);
         }
-        self.complaints.entry(complaint.dealer).or_default().insert(slot);
-        self.complained.insert(slot);
+        let first = *self.complaints.entry(slot).or_insert(complaint.dealer);
+        if first != complaint.dealer {
+            self.false_witnesses.insert(slot);
+            return Err(FaultKind::Equivocation { message: "complaint" });
+        }
         Ok(())
     }
 
@@ -112,7 +118,7 @@ impl Accepting {
         !self.lost.is_empty()
             || self.roster.slots().zip(self.roster.agent_ids()).all(|(slot, agent)| {
                 self.accepted.contains(&slot)
-                    || self.complained.contains(&slot)
+                    || self.complaints.contains_key(&slot)
                     || !desk.peers.worth_waiting_for(agent, now_ms)
             })
     }
@@ -134,16 +140,25 @@ impl Accepting {
         Stage::Between(EpochState::new(self.roster, self.graph))
     }
 
-    /// Who is left out of the next attempt. A dealer about whom more agents complain than
-    /// it has corrupt neighbours is guilty, for one of them is honest. With fewer, nobody can tell whether dealer or complainer
-    /// lies, so both go: every false complaint costs the liar its own place.
+    /// Who is left out of the next attempt. A dealer about whom more agents complain than it has
+    /// corrupt neighbours is guilty, for one of them is honest. With fewer, nobody can tell whether
+    /// dealer or complainer lies, so both go: every false complaint costs the liar its own place,
+    /// and it has one.
     fn excluded(&self) -> Vec<(AgentId, String)> {
         let mut reasons: BTreeMap<Slot, &str> = BTreeMap::new();
         if !self.lost.is_empty() {
             reasons.extend(self.lost.iter().map(|slot| (*slot, "lost its keys during setup")));
         } else if !self.complaints.is_empty() {
-            for (dealer, complainers) in &self.complaints {
-                reasons.insert(*dealer, "dealt shares that their receivers could not open");
+            let mut by_dealer: BTreeMap<Slot, Vec<Slot>> = BTreeMap::new();
+            for (complainer, dealer) in &self.complaints {
+                if self.false_witnesses.contains(complainer) {
+                    reasons.insert(*complainer, "complained about the shares of two dealers");
+                } else {
+                    by_dealer.entry(*dealer).or_default().push(*complainer);
+                }
+            }
+            for (dealer, complainers) in by_dealer {
+                reasons.insert(dealer, "dealt shares that their receivers could not open");
                 if complainers.len() <= self.roster.corrupt_neighbours() {
                     let disputed = complainers.iter().map(|slot| {
                         (*slot, "complained about shares; it stands word against word")

@@ -37,8 +37,12 @@ impl Liar {
                 if inbox.is_empty() {
                     return Ok(None);
                 }
-                let evidence = inbox[self.place(inbox.len())].clone();
-                self.complain(key, &evidence, *epoch)?
+                if self.one_of(&[0, 1, 2, 3]) == 3 {
+                    self.complain_of_all(key, &inbox, *epoch)?
+                } else {
+                    let evidence = inbox[self.place(inbox.len())].clone();
+                    self.complain(key, &evidence, *epoch)?
+                }
             }
             ToCoordinator::Ready(signed) => self.on_ready(key, signed)?,
             ToCoordinator::SurvivorVote(signed) => self.on_vote(key, signed)?,
@@ -175,6 +179,23 @@ impl Liar {
             }
             _ => Lie::both("accepts and complains", accepted, complaint(evidence.clone())?),
         })
+    }
+
+    /// Complaints about all dealers, to have them all left out.
+    fn complain_of_all(
+        &mut self,
+        key: &SecretKey,
+        inbox: &[Signed<ShareEnvelope>],
+        epoch: chorale_wire::Epoch,
+    ) -> Said {
+        let mut messages = Vec::with_capacity(inbox.len());
+        for evidence in inbox {
+            let Ok(envelope) = evidence.peek() else { continue };
+            let (from, dealer, evidence) = (envelope.to, envelope.from, evidence.clone());
+            let complaint = Complaint { epoch, from, dealer, evidence };
+            messages.push(ToCoordinator::Complaint(Signed::sign(&complaint, key)?));
+        }
+        Ok(Lie { what: "complains about everybody", messages })
     }
 
     fn on_ready(&mut self, key: &SecretKey, honest: &Signed<Ready>) -> Said {
