@@ -7,7 +7,7 @@ use std::{
 
 use chorale_dp::Rational;
 use chorale_ledger::{Head, IdentityMethod, Predecessor};
-use chorale_plan::{CohortRule, Parameters, delta_reserved, noise};
+use chorale_plan::{CohortRule, PHASE_WITHIN_MS_MAX, Parameters, delta_reserved, noise};
 use chorale_wire::{FederationId, Keystream};
 use serde::Deserialize;
 
@@ -310,6 +310,18 @@ impl Config {
         self.stores_max.unwrap_or(1)
     }
 
+    /// Agents refuse rounds that give them longer.
+    fn check_phases(&self) -> Result<(), String> {
+        let phases = [("ready_ms", self.timing.ready_ms), ("upload_ms", self.timing.upload_ms)];
+        match phases.iter().find(|(_, given)| *given > PHASE_WITHIN_MS_MAX) {
+            Some((field, given)) => Err(format!(
+                "timing.{field} is {given}; agents give each phase of a round at most a day, \
+                 {PHASE_WITHIN_MS_MAX}"
+            )),
+            None => Ok(()),
+        }
+    }
+
     fn check_identity(&self) -> Result<(), String> {
         let enrolled = self.cohort.enrolled;
         match (self.identity_method, self.stores_max) {
@@ -352,6 +364,7 @@ impl Config {
         self.named_predecessors()?;
         caps(&self.privacy, budget_cap(self).as_ref())?;
         self.check_identity()?;
+        self.check_phases()?;
         if self.plans.is_empty() {
             return Err("there is no [[plan]]: nothing would run".into());
         }

@@ -22,7 +22,9 @@ pub use person::{PersonSink, PersonVector, Pseudonym, SinkError};
 pub use plan::{Mechanism, Parameter, Parameters, Plan, PlanError, TaskSpec};
 pub use policy::{Policy, Refused};
 pub use sign_off::SignOff;
-pub use spec::{Derived, MODULUS_BITS_MAX, RoundSpec, SHARE_SIGMA_MIN, SpecError};
+pub use spec::{
+    Derived, MODULUS_BITS_MAX, PHASE_WITHIN_MS_MAX, RoundSpec, SHARE_SIGMA_MIN, SpecError,
+};
 pub use stated::{cost_of_units, cost_units, question};
 
 use chorale_dp::Rational;

@@ -120,6 +120,11 @@ pub enum SpecError {
 /// Smallest admissible standard deviation of one agent's noise share, in lattice units.
 pub const SHARE_SIGMA_MIN: u64 = 16;
 
+/// Longest time in milliseconds that a round may give its agents to get ready, and as long again to
+/// upload: a day each. An agent wipes a round's secrets at its own deadline, which these two decide
+/// but for a constant, so that no coordinator may name any number.
+pub const PHASE_WITHIN_MS_MAX: u32 = 24 * 60 * 60 * 1000;
+
 /// Largest modulus in bits, so that a centred sum fits an `i64` with room to spare.
 pub const MODULUS_BITS_MAX: u32 = 62;
 
@@ -146,6 +151,12 @@ impl RoundSpec {
         }
         if self.step >= self.plan.rounds {
             return range("step", "below the plan's rounds");
+        }
+        if self.ready_within_ms > PHASE_WITHIN_MS_MAX {
+            return range("ready_within_ms", "at most a day");
+        }
+        if self.upload_within_ms > PHASE_WITHIN_MS_MAX {
+            return range("upload_within_ms", "at most a day");
         }
         let delta = self.delta()?;
         let clip = delta / u64::from(self.plan.stores_max);
@@ -307,6 +318,25 @@ mod tests {
         (coarse.plan.scale_bits, coarse.plan.stores_max) = (10, 12);
         coarse.shape.coordinates = 1 << 14;
         assert!(matches!(coarse.derive(99), Err(SpecError::Coarse { delta: 85, .. })));
+    }
+
+    #[test]
+    fn no_phase_may_take_more_than_a_day() {
+        let spec = |ready_within_ms, upload_within_ms| {
+            RoundSpec { ready_within_ms, upload_within_ms, ..spec() }.derive(99)
+        };
+        assert!(spec(PHASE_WITHIN_MS_MAX, PHASE_WITHIN_MS_MAX).is_ok());
+        for (ready, upload, late) in [
+            (PHASE_WITHIN_MS_MAX + 1, 0, "ready_within_ms"),
+            (0, PHASE_WITHIN_MS_MAX + 1, "upload_within_ms"),
+            (u32::MAX, u32::MAX, "ready_within_ms"),
+        ] {
+            let refused = spec(ready, upload);
+            assert!(
+                matches!(&refused, Err(SpecError::Range { field, .. }) if *field == late),
+                "{refused:?}"
+            );
+        }
     }
 
     #[test]

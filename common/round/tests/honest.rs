@@ -228,6 +228,31 @@ fn the_agents_deadline_wipes_a_round_that_never_ends() {
 }
 
 #[test]
+fn no_coordinator_keeps_an_agents_secrets_longer_than_a_few_days() {
+    let (mut agents, epoch) = support::ready_agents(5, 1);
+    let (machine, rng) = &mut agents[0];
+    let mut spec = support::spec(5, epoch, 9, 0);
+    let mut open = |spec: &chorale_plan::RoundSpec| {
+        let open = chorale_wire::Signed::sign(spec, &support::coordinator_key()).unwrap();
+        let message = chorale_wire::ToAgent::RoundOpen(open.into_bytes());
+        machine.handle(message, support::START_MS, rng)
+    };
+    (spec.ready_within_ms, spec.upload_within_ms) = (u32::MAX, 7_000);
+    let refused = open(&spec).unwrap_err();
+    assert!(matches!(refused, agent::Fault::Open(agent::OpenError::Context(_))), "{refused}");
+    let day = chorale_plan::PHASE_WITHIN_MS_MAX;
+    (spec.ready_within_ms, spec.upload_within_ms) = (day, day);
+    open(&spec).unwrap();
+    let deadline_ms = machine.poll_deadline().unwrap();
+    assert_eq!(deadline_ms, support::START_MS + 2 * u64::from(day) + 180_000);
+    assert!(matches!(
+        machine.tick(deadline_ms)[..],
+        [agent::Action::RoundAborted { end: RoundEnd::Deadline, .. }]
+    ));
+    assert_eq!(machine.round(), None);
+}
+
+#[test]
 fn a_late_message_reports_the_end_of_the_round() {
     let (mut agents, epoch) = support::ready_agents(5, 1);
     let (machine, rng) = &mut agents[0];

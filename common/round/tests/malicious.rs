@@ -629,7 +629,10 @@ fn a_share_of_the_wrong_secret_is_refused() {
     world.run_all();
     world.assert_at_rest();
     assert_eq!(world.completed.len(), 1);
-    assert!(matches!(world.faults[0].kind, FaultKind::Reveal(chorale_round::coordinator::RevealError::Kind)));
+    assert!(matches!(
+        world.faults[0].kind,
+        FaultKind::Reveal(chorale_round::coordinator::RevealError::Kind)
+    ));
 }
 
 #[test]
