@@ -124,7 +124,9 @@ pub struct Entry {
     pub agent: AgentId,
     /// The certified Ed25519 key.
     pub identity: PublicKey,
-    /// The enrolment authority's word for that key.
+    /// SHA-256 of the certified TLS key.
+    pub tls_key: Digest,
+    /// The enrolment authority's word for both keys.
     pub membership: Signed<Membership>,
     /// HPKE public key for this epoch.
     pub hpke: [u8; 32],
@@ -193,6 +195,7 @@ pub(crate) fn check_advert(
     let entry = Entry {
         agent: advert.agent,
         identity: membership.identity,
+        tls_key: membership.tls_key,
         membership: claimed.membership,
         hpke: advert.hpke,
         nonce_commitment: advert.nonce_commitment,

@@ -8,7 +8,7 @@ use std::{cell::RefCell, rc::Rc};
 use chorale_round::{
     AdvertError, CertificateError, RosterError, SetError,
     agent::{self, Action, Blame, Fault, InclusionError, Machine, SurvivorsError},
-    coordinator::{ContributionError, FaultKind},
+    coordinator::{self, ContributionError, FaultKind},
 };
 use chorale_secagg::{EnvelopeContext, RoundShares, SecretScalar, envelope, shamir};
 use chorale_wire::{
@@ -470,6 +470,84 @@ fn another_tls_key_than_the_certified_one_keeps_an_agent_out() {
     assert!(world.faults.iter().any(|fault| matches!(fault.kind, FaultKind::TlsKey)));
 }
 
+/// The holder of an older certificate of an agent that was enrolled anew comes in mid-epoch.
+#[test]
+fn another_tls_key_in_mid_epoch_speaks_for_nobody() {
+    let mut world = World::new(SIZE, 2);
+    world.hold_uploads = true;
+    for index in 0..SIZE {
+        world.connect(index);
+    }
+    world.settle_queue();
+    world.open_epoch();
+    world.settle_queue();
+    assert_eq!(world.coordinator.phase(), "waiting for masked vectors");
+    let stale = |world: &mut World| {
+        world.coordinator.connected(&agent_id(2), Some(Digest::plain(b"older key")));
+    };
+    stale(&mut world);
+    // Without keys, as if the agent had restarted, and with the epoch's.
+    let with_keys = world.nodes[2].machine.hello(None);
+    let ToCoordinator::Hello(mut hello) = with_keys.clone() else { unreachable!() };
+    hello.epoch = None;
+    for hello in [ToCoordinator::Hello(hello), with_keys] {
+        let actions = world.coordinator.handle(&agent_id(2), hello, START_MS);
+        assert!(
+            matches!(
+                &actions[..],
+                [coordinator::Action::Fault(fault)]
+                    if fault.agent == agent_id(2) && matches!(fault.kind, FaultKind::TlsKey)
+            ),
+            "{actions:?}"
+        );
+    }
+    assert!(world.coordinator.able_agents().all(|agent| *agent != agent_id(2)));
+    // Nothing that comes on that connection counts.
+    let accepted = ToCoordinator::SharesAccepted(Epoch(1));
+    let actions = world.coordinator.handle(&agent_id(2), accepted, START_MS);
+    assert!(
+        matches!(
+            &actions[..],
+            [coordinator::Action::Fault(fault)]
+                if matches!(fault.kind, FaultKind::BeforeHello { .. })
+        ),
+        "{actions:?}"
+    );
+    // The agent itself comes back with its certified key, and the epoch goes on with it.
+    world.connect(2);
+    world.hold_uploads = false;
+    world.settle_queue();
+    for (index, header, bytes) in std::mem::take(&mut world.held_uploads) {
+        let vector = Hashed::of(bytes);
+        let actions = world.coordinator.upload(&agent_id(index), &header, &vector, world.now_ms);
+        world.act(actions);
+    }
+    world.run();
+    world.assert_at_rest();
+    assert!(world.completed.iter().all(|completed| completed.agents.len() == SIZE));
+    assert_eq!(world.completed.len(), 2);
+    // An agent that was enrolled anew waits for the next epoch, and is asked to it.
+    stale(&mut world);
+    let hello = ToCoordinator::Hello(chorale_wire::message::Hello {
+        federation: support::federation(),
+        agent: agent_id(2),
+        epoch: None,
+        model: None,
+    });
+    world.coordinator.handle(&agent_id(2), hello, world.now_ms);
+    assert!(world.coordinator.connected_agents().any(|agent| *agent == agent_id(2)));
+    let everybody = (0..SIZE).map(agent_id).collect();
+    let actions = world.coordinator.open_epoch(everybody, 1, world.now_ms).unwrap();
+    let asked = actions.iter().any(|action| {
+        matches!(
+            action,
+            coordinator::Action::Broadcast(agents, ToAgent::EpochOpen(_))
+                if agents.contains(&agent_id(2))
+        )
+    });
+    assert!(asked, "{actions:?}");
+}
+
 #[test]
 fn tampered_envelopes_name_their_dealer() {
     let mut world = World::new(SIZE, 1);
@@ -629,10 +707,7 @@ fn a_share_of_the_wrong_secret_is_refused() {
     world.run_all();
     world.assert_at_rest();
     assert_eq!(world.completed.len(), 1);
-    assert!(matches!(
-        world.faults[0].kind,
-        FaultKind::Reveal(chorale_round::coordinator::RevealError::Kind)
-    ));
+    assert!(matches!(world.faults[0].kind, FaultKind::Reveal(coordinator::RevealError::Kind)));
 }
 
 #[test]

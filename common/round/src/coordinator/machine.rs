@@ -153,6 +153,7 @@ impl Machine {
             return Err(OpenEpochError::TooLong { agents: agents.len(), rounds, rounds_max });
         }
         self.void_epoch("a new epoch begins");
+        self.desk.peers.forget_roster();
         self.stage = Setup::begin(agents, rounds, &mut self.desk, now_ms);
         Ok(self.advance(now_ms))
     }
@@ -245,7 +246,7 @@ impl Machine {
     /// Ends the programme: every connected agent is told the last round and the final model, and
     /// the epoch's keys are no longer used.
     pub fn finish(&mut self, model: Digest) -> Vec<Action> {
-        let agents: Vec<AgentId> = self.desk.peers.reachable_agents().cloned().collect();
+        let agents: Vec<AgentId> = self.desk.peers.agents_here().cloned().collect();
         for agent in agents {
             let finished = ToAgent::Finished { round: self.desk.last_round, model };
             self.desk.send(&agent, finished);
@@ -295,7 +296,7 @@ impl Machine {
 
     /// Agents that are connected and have said hello.
     pub fn connected_agents(&self) -> impl Iterator<Item = &AgentId> {
-        self.desk.peers.reachable_agents()
+        self.desk.peers.agents_here()
     }
 
     /// The highest round number used so far.
@@ -406,12 +407,25 @@ impl Machine {
         }
     }
 
+    /// Whether the agent's connection has another TLS key than the one in its membership in the
+    /// roster at hand. Certificates outlive the enrolment that replaced them.
+    fn is_foreign(&self, agent: &AgentId) -> bool {
+        let entry = self.stage.roster().and_then(|roster| roster.entry(roster.slot_of(agent)?));
+        let given = self.desk.peers.tls_key(agent);
+        entry.zip(given).is_some_and(|(entry, given)| given != entry.tls_key)
+    }
+
     /// A (re)connected agent gets again what it needs for the current phase.
     fn on_hello(&mut self, agent: &AgentId, hello: &Hello) -> Result<(), FaultKind> {
         if hello.agent != *agent || hello.federation != self.desk.config.federation {
             return Err(FaultKind::Hello);
         }
-        self.desk.peers.hello(hello);
+        let foreign = self.is_foreign(agent);
+        self.desk.peers.hello(hello, foreign);
+        if foreign {
+            // It says nothing about the agent in the roster, whatever it says about its keys.
+            return Err(FaultKind::TlsKey);
+        }
         if !self.desk.peers.reachable(agent) {
             return Err(FaultKind::BeforeHello { message: "Hello" });
         }

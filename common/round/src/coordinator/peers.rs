@@ -12,8 +12,18 @@ struct Peer {
     tls_key: Option<Digest>,
     /// What its `Hello` on this connection said about its keys.
     hello: Option<Option<Epoch>>,
+    /// Whether the connection's TLS key is not the one in the agent's membership in the roster at
+    /// hand: an agent that was enrolled anew, or the holder of an older certificate. It has no part
+    /// until the next roster.
+    foreign: bool,
     /// When the connection broke.
     gone_since_ms: u64,
+}
+
+impl Peer {
+    fn is_here(&self) -> bool {
+        self.connected && self.hello.is_some()
+    }
 }
 
 /// All agents that ever connected to this process.
@@ -43,22 +53,27 @@ impl Peers {
         }
     }
 
-    pub(super) fn hello(&mut self, hello: &Hello) {
+    pub(super) fn hello(&mut self, hello: &Hello, foreign: bool) {
         if let Some(peer) = self.peers.get_mut(&hello.agent) {
             peer.hello = Some(hello.epoch);
+            peer.foreign = foreign;
         }
     }
 
-    /// Whether the agent is connected and has said hello, so that messages can reach it.
-    pub(super) fn reachable(&self, agent: &AgentId) -> bool {
-        self.peers.get(agent).is_some_and(|peer| peer.connected && peer.hello.is_some())
+    /// There is no roster: all that are here may advertise for the next one.
+    pub(super) fn forget_roster(&mut self) {
+        self.peers.values_mut().for_each(|peer| peer.foreign = false);
     }
 
-    pub(super) fn reachable_agents(&self) -> impl Iterator<Item = &AgentId> {
-        self.peers
-            .iter()
-            .filter(|(_, peer)| peer.connected && peer.hello.is_some())
-            .map(|(agent, _)| agent)
+    /// Whether the agent is connected with its certified key and has said hello, so that messages
+    /// can reach it.
+    pub(super) fn reachable(&self, agent: &AgentId) -> bool {
+        self.peers.get(agent).is_some_and(|peer| peer.is_here() && !peer.foreign)
+    }
+
+    /// Who is connected and has said hello, also with a key that no roster names.
+    pub(super) fn agents_here(&self) -> impl Iterator<Item = &AgentId> {
+        self.peers.iter().filter(|(_, peer)| peer.is_here()).map(|(agent, _)| agent)
     }
 
     pub(super) fn tls_key(&self, agent: &AgentId) -> Option<Digest> {
@@ -68,7 +83,8 @@ impl Peers {
     /// Whether an answer of the agent may still come: it is connected, or was a moment ago.
     pub(super) fn worth_waiting_for(&self, agent: &AgentId, now_ms: u64) -> bool {
         self.peers.get(agent).is_some_and(|peer| {
-            peer.connected || now_ms < peer.gone_since_ms.saturating_add(self.grace_ms)
+            peer.connected && !peer.foreign
+                || now_ms < peer.gone_since_ms.saturating_add(self.grace_ms)
         })
     }
 
