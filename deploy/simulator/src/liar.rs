@@ -6,6 +6,7 @@
 
 mod agent;
 mod coordinator;
+mod split;
 
 use std::collections::BTreeMap;
 
@@ -16,6 +17,8 @@ use chorale_wire::{
 };
 use rand::RngExt as _;
 use rand_chacha::ChaCha20Rng;
+
+use self::split::Split;
 
 /// A lie in the place of one message.
 pub(crate) struct Lie<M> {
@@ -57,12 +60,14 @@ pub(crate) struct Liar {
     /// The spec and the cohort of the last round that the coordinator opened.
     open: Option<SignedBytes>,
     commit: Option<Commit>,
+    /// A cohort that is being split.
+    split: Option<Split>,
 }
 
 impl Liar {
     pub(crate) fn new(luck: ChaCha20Rng, rule: CohortRule, coordinator: SecretKey) -> Self {
         let memory = BTreeMap::new();
-        Self { luck, rule, coordinator, memory, open: None, commit: None }
+        Self { luck, rule, coordinator, memory, open: None, commit: None, split: None }
     }
 
     /// The coordinator is about to say something.

@@ -1,14 +1,19 @@
 //! What must never fail, whatever happens: watched from outside, on the wire and at the results.
 
+mod readable;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use chorale_plan::{CohortRule, RoundSpec};
 use chorale_round::{VerifiedRoster, coordinator::Completed};
+use chorale_secagg::Graph;
 use chorale_wire::{
     AgentId, Digest, Epoch, RoundNumber, SessionId, Slot, SlotSet, ToCoordinator,
     message::{Reveal, ShareKind, Vote},
 };
 
+use self::readable::MaskedFor;
+pub(crate) use self::readable::Sharing;
 use crate::exhaustive::Fates;
 
 /// What was violated.
@@ -77,6 +82,18 @@ pub enum Failure {
         epoch: Epoch,
         /// Whose secrets.
         subject: Slot,
+    },
+    /// The coordinator and the liars can read a sum of too few honest agents' vectors.
+    #[error(
+        "the vectors of {agents} honest agents in session {session} can be read; the floor is {floor}"
+    )]
+    Readable {
+        /// The session for which they were masked.
+        session: SessionId,
+        /// Agents whose vectors are in the sum.
+        agents: usize,
+        /// T_min - A.
+        floor: usize,
     },
     /// A holder gave up shares of both secrets of one agent.
     #[error("{holder} revealed both secrets' shares of slot {subject} in one round")]
@@ -160,6 +177,9 @@ type Keys = (Epoch, u16);
 /// Digest of a masked vector, and the values in it.
 type MaskedValues = (Digest, Vec<i64>);
 
+/// By keys and subject: who gave up a share of the self seed, and of the pairwise key.
+type Shares = BTreeMap<(Keys, Slot), [BTreeSet<AgentId>; 2]>;
+
 /// Everything that was seen.
 #[derive(Debug)]
 pub(crate) struct Oracle {
@@ -174,7 +194,9 @@ pub(crate) struct Oracle {
     /// The set over which honest agents revealed.
     opened: BTreeMap<Keys, (SessionId, SlotSet)>,
     /// Who gave up a share of which secret of whom.
-    shares: BTreeMap<(Keys, Slot), [BTreeSet<AgentId>; 2]>,
+    shares: Shares,
+    /// What honest agents masked for each session.
+    masked: BTreeMap<SessionId, MaskedFor>,
     ended: BTreeMap<RoundNumber, usize>,
     sharing: BTreeMap<Epoch, Sharing>,
     /// Sessions that gave a sum.
@@ -188,17 +210,8 @@ pub(crate) struct Oracle {
 pub(crate) struct Floors {
     /// The federation's rule.
     pub(crate) rule: CohortRule,
-    /// Liars, who give every share they hold to the coordinator.
-    pub(crate) liars: usize,
-}
-
-/// What an epoch's graph holds against liars.
-#[derive(Debug, Clone, Copy)]
-struct Sharing {
-    /// Shares that open a secret.
-    threshold: usize,
-    /// Most liars among the neighbours of one agent.
-    liars: usize,
+    /// Liars, who give every share and every secret that they hold to the coordinator.
+    pub(crate) liars: BTreeSet<AgentId>,
 }
 
 impl Oracle {
@@ -212,7 +225,8 @@ impl Oracle {
             said: BTreeMap::new(),
             votes: BTreeMap::new(),
             opened: BTreeMap::new(),
-            shares: BTreeMap::new(),
+            shares: Shares::new(),
+            masked: BTreeMap::new(),
             ended: BTreeMap::new(),
             sharing: BTreeMap::new(),
             unmasked: BTreeSet::new(),
@@ -220,19 +234,26 @@ impl Oracle {
         }
     }
 
-    /// An epoch's keys are shared by `roster`.
-    pub(crate) fn shared(&mut self, roster: &VerifiedRoster) {
-        let liars = self.floors.liars.min(roster.corrupt_neighbours());
-        let sharing = Sharing { threshold: roster.share_threshold(), liars };
+    /// An epoch's keys are shared by `roster`, along the graph of this seed.
+    pub(crate) fn shared(&mut self, roster: &VerifiedRoster, graph_seed: Digest) {
+        let names = roster.agent_ids().cloned().collect();
+        let graph = Graph::new(*roster.graph_parameters(), graph_seed);
+        let sharing = Sharing::new(names, graph, roster.share_threshold(), &self.floors.liars);
         self.sharing.insert(roster.epoch(), sharing);
     }
 
-    /// An agent masked `values`: once per round and once with its keys, for one session.
+    /// Who shares with whom in an epoch.
+    pub(crate) fn sharing(&self, epoch: Epoch) -> Option<&Sharing> {
+        self.sharing.get(&epoch)
+    }
+
+    /// An agent masked `values`: once per round and once with its keys, for one session, whose
+    /// cohort it saw.
     pub(crate) fn contributed(
         &mut self,
         agent: &AgentId,
         spec: &RoundSpec,
-        session: SessionId,
+        (session, cohort): (SessionId, SlotSet),
         vector: Digest,
         values: Vec<i64>,
     ) -> Result<(), Failure> {
@@ -245,6 +266,12 @@ impl Oracle {
             return Err(twice(format!("vectors with key {} of epoch {}", keys.1, keys.0)));
         }
         self.keys.insert(session, keys);
+        if let Some(slot) = self.sharing.get(&keys.0).and_then(|sharing| sharing.slot_of(agent))
+            && !self.floors.liars.contains(agent)
+        {
+            let new = || MaskedFor { keys, cohort, agents: BTreeSet::new() };
+            self.masked.entry(session).or_insert_with(new).agents.insert(slot);
+        }
         self.vectors.entry((session, agent.clone())).or_default().push((vector, values));
         Ok(())
     }
@@ -296,6 +323,22 @@ impl Oracle {
         }
     }
 
+    /// Whatever can be read with all that was revealed for `keys` is a sum over enough of the
+    /// honest.
+    fn check_readable(&self, keys: Keys) -> Result<(), Failure> {
+        let Some(sharing) = self.sharing.get(&keys.0) else { return Ok(()) };
+        let rule = &self.floors.rule;
+        let floor = rule.survivors_min.saturating_sub(rule.corrupt) as usize;
+        for (session, masked) in self.masked.iter().filter(|(_, masked)| masked.keys == keys) {
+            let parts = sharing.readable_parts(masked, &self.shares);
+            if let Some(part) = parts.into_iter().find(|part| part.len() < floor) {
+                let (session, agents) = (*session, part.len());
+                return Err(Failure::Readable { session, agents, floor });
+            }
+        }
+        Ok(())
+    }
+
     fn voted(&mut self, agent: &AgentId, session: SessionId, set: &SlotSet) -> Result<(), Failure> {
         let (survivors, floor) = (set.len(), self.floors.rule.survivors_min as usize);
         if survivors < floor {
@@ -311,7 +354,7 @@ impl Oracle {
         let session = reveal.session;
         let keys = *self.keys.get(&session).ok_or_else(unasked)?;
         let set = self.votes.get(&(agent.clone(), session)).ok_or_else(unasked)?.clone();
-        let Sharing { threshold, liars } = *self.sharing.get(&keys.0).ok_or_else(unasked)?;
+        let sharing = self.sharing.get(&keys.0).ok_or_else(unasked)?;
         let opened = self.opened.entry(keys).or_insert_with(|| (session, set.clone()));
         if *opened != (session, set) {
             return Err(Failure::TwoSets { epoch: keys.0, key_index: keys.1 });
@@ -324,12 +367,12 @@ impl Oracle {
                 return Err(Failure::BothShares { holder, subject });
             }
             holders[kind].insert(agent.clone());
-            let known = |kind: usize| holders[kind].len() + liars >= threshold;
+            let known = |kind: usize| sharing.opens(share.subject, &holders[kind]);
             if known(0) && known(1) {
                 return Err(Failure::Secrets { epoch: keys.0, subject: share.subject });
             }
         }
-        Ok(())
+        self.check_readable(keys)
     }
 
     /// A round completed: the totals are exactly the sum of what the survivors masked, modulo

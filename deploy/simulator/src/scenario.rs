@@ -50,6 +50,9 @@ pub struct Scenario {
     pub lie_per_mille: u32,
     /// Per message of the coordinator: it is a lie.
     pub coordinator_lie_per_mille: u32,
+    /// Per round: the coordinator shows one agent a cohort of its own, and the others survivors as
+    /// if that agent were locked to theirs.
+    pub split_per_mille: u32,
 }
 
 /// One number of a scenario, as an option of `cargo simulate`.
@@ -78,7 +81,7 @@ macro_rules! parameter {
 }
 
 /// Every number of a scenario but its seed.
-pub const PARAMETERS: [Parameter; 17] = [
+pub const PARAMETERS: [Parameter; 18] = [
     parameter!("agents", "agents", 4..=AGENTS_MAX, agents: usize),
     parameter!("rounds", "rounds that are wanted", 1..=12, rounds: u64),
     parameter!(
@@ -105,6 +108,7 @@ pub const PARAMETERS: [Parameter; 17] = [
         "coordinator-lie", "per message of the coordinator: lies, ‰",
         0..=1_000, coordinator_lie_per_mille: u32
     ),
+    parameter!("split", "per round: two cohorts, ‰", 0..=1_000, split_per_mille: u32),
 ];
 
 impl Parameter {
@@ -154,6 +158,7 @@ impl Scenario {
             liars: 0,
             lie_per_mille: 0,
             coordinator_lie_per_mille: 0,
+            split_per_mille: 0,
         };
         let villains = rng.random_range(0..8);
         if villains % 2 == 1 {
@@ -162,6 +167,7 @@ impl Scenario {
         }
         if villains == 6 || villains == 7 {
             scenario.coordinator_lie_per_mille = rng.random_range(5..=150);
+            scenario.split_per_mille = rng.random_range(0..=300);
         }
         scenario
     }
@@ -221,7 +227,9 @@ impl Scenario {
 
     /// Whether nobody lies.
     pub(crate) fn honest(&self) -> bool {
-        (self.liars == 0 || self.lie_per_mille == 0) && self.coordinator_lie_per_mille == 0
+        (self.liars == 0 || self.lie_per_mille == 0)
+            && self.coordinator_lie_per_mille == 0
+            && self.split_per_mille == 0
     }
 }
 

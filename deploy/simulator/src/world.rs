@@ -167,7 +167,7 @@ impl World {
             })
             .collect();
         let court = court(scenario, &federation, &mut luck);
-        let floors = Floors { rule: federation.rule.clone(), liars: court.liars.len() };
+        let floors = Floors { rule: federation.rule.clone(), liars: court.liars.clone() };
         let liar_luck = ChaCha20Rng::seed_from_u64(luck.next_u64());
         let liar = Liar::new(liar_luck, federation.rule.clone(), federation.coordinator_key());
         Ok(Self {
@@ -344,12 +344,14 @@ impl World {
         }
         let length = bytes.len() as u64;
         let header = node.machine.masked(Digest::plain(&bytes), length).map_err(broken)?;
+        self.liar.overhear(&header);
         self.nodes[index].uploads = self.uploads_of(index, header, bytes)?;
         self.upload(index);
         Ok(())
     }
 
     fn carry_out_at(&mut self, index: usize, actions: Vec<agent::Action>) -> Result<(), Failure> {
+        let mut seen = None;
         for action in actions {
             if let Some(line) = trace::agent_action(&action) {
                 let agent = &self.federation.agents[index];
@@ -370,7 +372,9 @@ impl World {
                     let packed = ticket.mask(Zeroizing::new(values.clone())).map_err(broken)?;
                     let agent = &self.federation.agents[index];
                     let round = spec.round;
-                    self.oracle.contributed(agent, &spec, session, packed.digest(), values)?;
+                    let cohort = seen.take().ok_or_else(|| broken("a session without a cohort"))?;
+                    let (locked, digest) = ((session, cohort), packed.digest());
+                    self.oracle.contributed(agent, &spec, locked, digest, values)?;
                     let at_ms = self.now_ms + self.luck.random_range(0..=self.scenario.work_max_ms);
                     let bytes = packed.into_bytes();
                     self.schedule(at_ms, Event::Masked { index, life, round, bytes });
@@ -391,6 +395,9 @@ impl World {
                     return Err(Failure::Simulator(format!("{witnesses:?} invented rounds")));
                 }
                 // The machine's own memory stands for the disk.
+                agent::Action::Remember(agent::Fact::CohortSeen { cohort, .. }) => {
+                    seen = Some(cohort);
+                }
                 agent::Action::Remember(_)
                 | agent::Action::EpochReady { .. }
                 | agent::Action::Waiting { .. }
@@ -442,8 +449,10 @@ impl World {
 fn court(scenario: &Scenario, federation: &Federation, luck: &mut ChaCha20Rng) -> Court {
     let mut honest: Vec<&AgentId> = federation.agents.iter().collect();
     let count = scenario.liars.min(federation.rule.corrupt as usize);
-    let count = if scenario.lie_per_mille == 0 { 0 } else { count };
+    let lie = scenario.lie_per_mille > 0 || scenario.split_per_mille > 0;
+    let count = if lie { count } else { 0 };
     let drawn = (0..count).map(|_| honest.swap_remove(luck.random_range(0..honest.len())).clone());
     let quiet = scenario.calm() && scenario.duplicate_per_mille == 0;
-    Court::new(drawn.collect(), scenario.coordinator_lie_per_mille > 0, quiet)
+    let coordinator_lies = scenario.coordinator_lie_per_mille > 0 || scenario.split_per_mille > 0;
+    Court::new(drawn.collect(), coordinator_lies, quiet)
 }

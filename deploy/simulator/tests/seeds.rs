@@ -2,7 +2,7 @@
 #![allow(clippy::print_stdout, reason = "what was played, for --nocapture")]
 #![allow(clippy::unwrap_used)]
 
-use chorale_simulator::{Scenario, Summary, play, play_traced, shrink};
+use chorale_simulator::{PARAMETERS, Scenario, Summary, play, play_traced, shrink};
 
 /// Plays every scenario; a violation is reported with the command that replays it, and a smaller
 /// federation that fails too.
@@ -47,6 +47,30 @@ fn no_larger_federation_violates_anything() {
 fn no_federation_on_the_sparse_graph_violates_anything() {
     let with_liars = (0..).map(|seed| Scenario::sized(seed, 130)).filter(|it| it.liars > 0);
     let summaries = all(with_liars.take(2));
+    println!("{summaries:#?}");
+}
+
+/// The graph is sparse enough, and drop-outs are many enough, that all of the victim's neighbours
+/// are in one half or the other: without signed inclusion the oracle reports a readable vector.
+#[test]
+fn a_coordinator_that_splits_the_cohort_of_a_sparse_graph_reads_nothing() {
+    let mut scenario = Scenario { agents: 160, ..Scenario::from_seed(1) };
+    scenario.liars = scenario.corrupt_max();
+    (scenario.rounds, scenario.rounds_per_epoch) = (1, 12);
+    for parameter in &PARAMETERS {
+        if ["disconnect", "loss", "duplicate", "reorder", "replay", "refusal"]
+            .contains(&parameter.name)
+        {
+            assert!(parameter.set(&mut scenario, 0));
+        }
+    }
+    (scenario.lie_per_mille, scenario.coordinator_lie_per_mille) = (0, 0);
+    scenario.coordinator_restart_per_mille = 0;
+    scenario.split_per_mille = 1_000;
+    let summaries = all([scenario].into_iter());
+    // One agent was shown another cohort, and the others other survivors, in every round.
+    assert!(summaries[0].lies > 100, "{summaries:?}");
+    assert_eq!(summaries[0].completed, 0);
     println!("{summaries:#?}");
 }
 

@@ -2,7 +2,7 @@
 //! else can happen, and agents leave at the step that their fate names.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
@@ -104,7 +104,7 @@ impl Room {
             })
             .collect();
         let names = federation.agents.iter().cloned();
-        let floors = Floors { rule: federation.rule.clone(), liars: 0 };
+        let floors = Floors { rule: federation.rule.clone(), liars: BTreeSet::new() };
         Ok(Self {
             index: names.zip(0..).collect(),
             coordinator: coordinator::Machine::new(config),
@@ -284,9 +284,9 @@ impl Room {
                         }
                     }
                 }
-                coordinator::Action::EpochReady { agents, excluded, .. } => {
+                coordinator::Action::EpochReady { agents, excluded, graph_seed, .. } => {
                     if let Some(roster) = self.coordinator.epoch() {
-                        self.oracle.shared(roster);
+                        self.oracle.shared(roster, graph_seed);
                     }
                     let agents = self.seats_of(agents.iter())?;
                     let excluded = self.seats_of(excluded.iter().map(|(agent, _)| agent))?;
@@ -332,8 +332,12 @@ impl Room {
     }
 
     fn carry_out_at(&mut self, index: usize, actions: Vec<agent::Action>) -> Result<(), Failure> {
+        let mut seen = None;
         for action in actions {
             match action {
+                agent::Action::Remember(agent::Fact::CohortSeen { cohort, .. }) => {
+                    seen = Some(cohort);
+                }
                 agent::Action::Send(message) => self.send_to_coordinator(index, message)?,
                 agent::Action::Train { .. } => {
                     let actions = self.seats[index].machine.ready().map_err(broken)?;
@@ -349,7 +353,9 @@ impl Room {
                     let packed = ticket.mask(Zeroizing::new(values.clone())).map_err(broken)?;
                     let agent = &self.seats[index].identity.agent;
                     let digest = packed.digest();
-                    self.oracle.contributed(agent, &spec, session, digest, values)?;
+                    let cohort = seen.take().ok_or_else(|| broken("a session without a cohort"))?;
+                    let locked = (session, cohort);
+                    self.oracle.contributed(agent, &spec, locked, digest, values)?;
                     let bytes = packed.into_bytes();
                     let machine = &mut self.seats[index].machine;
                     let header = machine.masked(digest, bytes.len() as u64).map_err(broken)?;

@@ -1,4 +1,5 @@
 #![allow(clippy::unwrap_used)]
+use chorale_secagg::GraphParameters;
 use chorale_wire::{
     SecretKey, Signed,
     message::{RevealedShare, SurvivorCertificate, SurvivorVote},
@@ -24,12 +25,20 @@ fn spec(round: u64, key_index: u16) -> RoundSpec {
     federation.spec(Epoch(1), RoundNumber(round), key_index, Digest::plain(b"model"))
 }
 
-/// T_min = 1, T = t + 1 = 4.
+/// T_min = 1, T = t + 1 = 4; the last agents lie.
 fn oracle(liars: usize) -> Oracle {
     let rule = CohortRule { enrolled: AGENTS as u32, corrupt: 1, survivors_min: 1 };
+    let liars: BTreeSet<AgentId> = (AGENTS - liars..AGENTS).map(agent).collect();
+    let parameters = GraphParameters::Complete { agents: AGENTS as u16 };
+    let graph = Graph::new(parameters, Digest::plain(b"seed"));
+    let sharing = Sharing::new((0..AGENTS).map(agent).collect(), graph, 3, &liars);
     let mut oracle = Oracle::new(Floors { rule, liars });
-    oracle.sharing.insert(Epoch(1), Sharing { threshold: 3, liars });
+    oracle.sharing.insert(Epoch(1), sharing);
     oracle
+}
+
+fn slots(set: &[u16]) -> SlotSet {
+    SlotSet::from_slots(AGENTS, set.iter().copied().map(Slot))
 }
 
 fn completed(totals: Vec<i64>) -> Completed {
@@ -55,7 +64,8 @@ fn completed(totals: Vec<i64>) -> Completed {
 
 fn contribute(oracle: &mut Oracle, index: usize, of: u64, spec: &RoundSpec) -> Result<(), Failure> {
     let vector = Digest::plain(b"vector");
-    oracle.contributed(&agent(index), spec, session(of), vector, vec![7; 3])
+    let cohort = slots(&[0, 1, 2, 3, 4, 5]);
+    oracle.contributed(&agent(index), spec, (session(of), cohort), vector, vec![7; 3])
 }
 
 fn seen() -> Oracle {
@@ -68,9 +78,9 @@ fn sign<T: chorale_wire::Message>(message: &T) -> Signed<T> {
     Signed::sign(message, &SecretKey::from_seed(&[1; 32])).unwrap()
 }
 
-fn vote(of: u64, slots: &[u16]) -> ToCoordinator {
-    let set = SlotSet::from_slots(AGENTS, slots.iter().copied().map(Slot));
-    let vote = SurvivorVote { session: session(of), slot: Slot(0), vote: Vote::Survivors(set) };
+fn vote(of: u64, set: &[u16]) -> ToCoordinator {
+    let vote = Vote::Survivors(slots(set));
+    let vote = SurvivorVote { session: session(of), slot: Slot(0), vote };
     ToCoordinator::SurvivorVote(sign(&vote))
 }
 
@@ -173,5 +183,40 @@ fn two_known_secrets_of_one_agent_are_seen() {
         oracle.said(&agent(0), &reveal(1, 2, ShareKind::SelfSeed, 1)).unwrap();
         let verdict = oracle.said(&agent(1), &reveal(1, 2, ShareKind::PairwiseKey, 1));
         assert_eq!(matches!(verdict, Err(Failure::Secrets { .. })), known, "{liars}");
+    }
+}
+
+/// Agent 0 locked a session of its own, with a cohort of agents 0, 1 and 2, and the others reveal
+/// in theirs as if it were a survivor of it.
+#[test]
+fn a_vector_whose_masks_are_all_known_is_seen() {
+    for (gone, readable) in [(&[1u16, 2][..], true), (&[1], false)] {
+        let mut oracle = oracle(0);
+        oracle.floors.rule.survivors_min = 4;
+        let (own, theirs) = ((session(1), slots(&[0, 1, 2])), session(2));
+        let vector = Digest::plain(b"vector");
+        oracle.contributed(&agent(0), &spec(1, 0), own, vector, vec![7; 3]).unwrap();
+        let mut survivors = vec![0, 3, 4, 5];
+        survivors.extend([1, 2].iter().filter(|slot| !gone.contains(slot)));
+        let mut verdicts = Vec::new();
+        for index in 3..6 {
+            contribute(&mut oracle, index, 2, &spec(1, 0)).unwrap();
+            oracle.said(&agent(index), &vote(2, &survivors)).unwrap();
+            let shares = (0..3).map(|subject| {
+                let kind = if gone.contains(&subject) {
+                    ShareKind::PairwiseKey
+                } else {
+                    ShareKind::SelfSeed
+                };
+                RevealedShare { subject: Slot(subject), kind, share: [1; 32] }
+            });
+            let shares = shares.collect();
+            let reveal = Reveal { session: theirs, slot: Slot(0), shares, surplus: None };
+            verdicts.push(oracle.said(&agent(index), &ToCoordinator::Reveal(sign(&reveal))));
+        }
+        // The third share opens agent 0's self mask and the keys of whoever is gone.
+        assert!(verdicts[..2].iter().all(Result::is_ok), "{verdicts:?}");
+        let seen = matches!(verdicts[2], Err(Failure::Readable { agents: 1, floor: 3, .. }));
+        assert_eq!(seen, readable, "{verdicts:?}");
     }
 }

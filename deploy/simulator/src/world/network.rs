@@ -1,6 +1,6 @@
 //! Connections and messages: delays, losses, duplicates, reorderings, replays, breaks, and lies.
 
-use chorale_round::agent;
+use chorale_round::{VerifiedRoster, agent};
 use chorale_secagg::{Modulus, packing};
 use chorale_wire::{AgentId, Signed, ToAgent, ToCoordinator, message::MaskedHeader};
 use rand::RngExt as _;
@@ -61,6 +61,18 @@ impl World {
         }
         self.liar.note(&message);
         let mut messages = vec![message];
+        if let Some(epoch) = self.coordinator.epoch().map(VerifiedRoster::epoch)
+            && let Some(sharing) = self.oracle.sharing(epoch)
+            && let Some(lie) = self.liar.split(sharing, agent, &messages[0]).map_err(broken)?
+        {
+            self.counts.lies += 1;
+            let what = lie.what;
+            self.timeline.note(self.now_ms, || format!("LIE: coordinator {what}, to {agent}"));
+            messages = lie.messages;
+        }
+        if messages.is_empty() {
+            return Ok(());
+        }
         if self.luck.random_ratio(self.scenario.coordinator_lie_per_mille, 1_000)
             && let Some(lie) = self.liar.coordinator_says(&messages[0]).map_err(broken)?
         {
@@ -96,6 +108,8 @@ impl World {
     ) -> Result<(), Failure> {
         let agent = self.federation.agents[index].clone();
         self.oracle.said(&agent, &message)?;
+        let certified = self.liar.hear_vote(&message).map_err(broken)?;
+        self.certify_split(certified)?;
         let mut messages = vec![message];
         if self.court.is_liar(&agent)
             && self.luck.random_ratio(self.scenario.lie_per_mille, 1_000)
@@ -129,6 +143,20 @@ impl World {
             remember(history, message);
             if let Some((at_ms, message)) = old {
                 self.schedule(at_ms, Event::ToCoordinator { index, link, message });
+            }
+        }
+        Ok(())
+    }
+
+    /// The coordinator has got a certificate of survivors that are locked to different sessions.
+    fn certify_split(&mut self, certified: Vec<(AgentId, ToAgent)>) -> Result<(), Failure> {
+        for (agent, message) in certified {
+            let unknown = || broken(format!("a message to the unknown {agent}"));
+            let index = *self.index.get(&agent).ok_or_else(unknown)?;
+            if let Some(link) = self.nodes[index].link {
+                self.timeline.note(self.now_ms, || format!("LIE: a certificate, to {agent}"));
+                let at_ms = self.now_ms + self.scenario.delay_max_ms;
+                self.schedule(at_ms, Event::ToAgent { index, link, message });
             }
         }
         Ok(())

@@ -129,7 +129,7 @@ impl World {
                 } => {
                     self.court.epoch(&excluded)?;
                     if let Some(roster) = self.coordinator.epoch() {
-                        self.oracle.shared(roster);
+                        self.oracle.shared(roster, graph_seed);
                     }
                     self.counts.epochs += 1;
                     let entry =
@@ -141,6 +141,9 @@ impl World {
                     if let Some(open) = &mut self.open {
                         open.committed = true;
                     }
+                    let split = self.scenario.split_per_mille;
+                    let splits = split > 0 && self.luck.random_ratio(split, 1_000);
+                    self.liar.next_cohort(splits, &self.federation.identities);
                 }
                 coordinator::Action::RoundComplete(completed) => self.complete(&completed)?,
                 coordinator::Action::RoundAborted {
