@@ -17,6 +17,10 @@ pub(super) struct Oracle {
     rosters: BTreeMap<(usize, Epoch), Digest>,
     /// The one session of a round at an agent.
     sessions: BTreeMap<(usize, RoundNumber), SessionId>,
+    /// The epoch of each session.
+    epochs: BTreeMap<SessionId, Epoch>,
+    /// Agents that signed a vector's header for a session.
+    masked: BTreeSet<(usize, SessionId)>,
     /// Votes on survivors.
     votes: BTreeMap<(usize, SessionId), (Digest, Option<SlotSet>)>,
     reveals: BTreeMap<(usize, SessionId), Digest>,
@@ -38,9 +42,31 @@ pub(super) struct Oracle {
 
 impl Oracle {
     /// An agent was asked for its vector in `session`.
-    pub(super) fn asked(&mut self, agent: usize, round: RoundNumber, session: SessionId) {
+    pub(super) fn asked(
+        &mut self,
+        agent: usize,
+        (epoch, round): (Epoch, RoundNumber),
+        session: SessionId,
+    ) {
+        self.epochs.insert(session, epoch);
         let earlier = self.sessions.insert((agent, round), session);
         assert!(earlier.is_none(), "agent {agent}: a second vector for round {round}");
+    }
+
+    /// An agent signed the header of its vector for `session`.
+    pub(super) fn masked(&mut self, agent: usize, session: SessionId) {
+        self.masked.insert((agent, session));
+    }
+
+    /// Agents vote for the first one as a survivor only if it masked for this very session: its
+    /// key is in no liar's hands. It is in a roster exactly if it voted for it, at slot 0.
+    fn included(&self, voter: usize, session: SessionId, survivors: &SlotSet) {
+        let roster = |agent: usize| self.rosters.get(&(agent, *self.epochs.get(&session)?));
+        if voter != 0 && roster(0).is_some() && roster(0) == roster(voter) {
+            let masked = self.masked.contains(&(0, session));
+            let claimed = survivors.contains(Slot(0));
+            assert!(masked || !claimed, "agent {voter}: votes for one that masked elsewhere");
+        }
     }
 
     /// A vector left an agent, or a liar replaced it by this one.
@@ -76,6 +102,7 @@ impl Oracle {
                 let set = match vote.vote {
                     Vote::Survivors(set) => {
                         self.in_session(agent, vote.session, "a survivor vote");
+                        self.included(agent, vote.session, &set);
                         Some(set)
                     }
                     // A vote to unmask nothing may follow the end of the round.

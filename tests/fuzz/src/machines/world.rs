@@ -404,7 +404,7 @@ impl World {
                     self.work(index);
                 }
                 agent::Action::Contribute { ticket, spec, derived, session, .. } => {
-                    self.oracle.asked(index, spec.round, session);
+                    self.oracle.asked(index, (spec.epoch, spec.round), session);
                     self.modulus_bits = derived.modulus_bits;
                     if index == 0 || self.power == Power::OneAgent {
                         self.known.session = Some(session);
@@ -445,6 +445,8 @@ impl World {
                 let packed = ticket.mask(Zeroizing::new(values.clone())).expect("a full vector");
                 let (digest, bytes) = (packed.digest(), packed.into_bytes());
                 let Ok(header) = node.machine.masked(digest, bytes.len() as u64) else { return };
+                let session = header.peek().expect("its own message").session;
+                self.oracle.masked(index, session);
                 if index == 0 {
                     self.known.header = Some(header.clone());
                 }
