@@ -1,6 +1,6 @@
 //! Was this household among those who were summed?
 
-use chorale_dp::{Aes256CtrRng, accountant::gdp};
+use chorale_dp::{Aes256CtrRng, accountant::guess};
 use chorale_plan::Parameter;
 use chorale_task::{
     Catalogue, Gram, Model, Weighting,
@@ -47,8 +47,7 @@ impl Share {
 /// releases of the largest μ that (ε, δ) allows: Φ(μ/2).
 pub(crate) fn bound(epsilon: Option<f64>) -> f64 {
     epsilon.map_or(1.0, |epsilon| {
-        let mu = gdp::mu(epsilon, DELTA.0 as f64 / DELTA.1 as f64);
-        0.5 * libm::erfc(-mu / 2.0 / std::f64::consts::SQRT_2)
+        guess::success_of_gaussian_at(epsilon, DELTA.0 as f64 / DELTA.1 as f64)
     })
 }
 

@@ -54,11 +54,9 @@ fn main() -> ExitCode {
     };
     let (rounds, seed) = (option("--rounds", 10) as u32, option("--seed", 1));
     let done = play(rounds, seed);
-    writeln!(
-        std::io::stderr(),
-        "test nothing_spent_is_forgotten_when_processes_are_killed ... ok\n{done}"
-    )
-    .unwrap();
+    let mut said = std::io::stderr().lock();
+    writeln!(said, "test nothing_spent_is_forgotten_when_processes_are_killed ... ok\n{done}")
+        .unwrap();
     ExitCode::SUCCESS
 }
 

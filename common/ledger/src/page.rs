@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use chorale_dp::accountant::gdp;
+use chorale_dp::accountant::{gdp, guess};
 use chorale_wire::AgentId;
 
 use crate::{
@@ -35,7 +35,7 @@ pub fn guessing_chance(report: &Report) -> Option<f64> {
     let releases = report.releases.as_ref()?;
     let mu_squared = chorale_dp::accountant::bridge::mu_squared(releases).ok()?.to_f64_up();
     let distance = gdp::delta(0.0, mu_squared.sqrt().next_up()) + report.epsilon.delta;
-    Some(((1.0 + distance) / 2.0).next_up().min(1.0))
+    Some(guess::success(distance.next_up()))
 }
 
 impl Page<'_> {
