@@ -115,18 +115,8 @@ enum LedgerCommand {
     /// have left out entries at its end. A head from an agent or an earlier look proves that
     /// nothing up to it is missing.
     Verify {
-        /// The ledger (JSON Lines).
-        file: PathBuf,
-        /// A head from elsewhere, SEQ:HASH.
-        #[arg(long, value_name = "SEQ:HASH")]
-        head: Option<Head>,
-        /// The ledger of an earlier federation over the same people, which genesis names; may be
-        /// given several times. The total over all of them is printed, and what is missing in it.
-        #[arg(long, value_name = "FILE")]
-        predecessor: Vec<PathBuf>,
-        /// The coordinator's public key as the agents know it, 64 hexadecimal digits.
-        #[arg(long, value_name = "KEY", value_parser = public_key)]
-        key: Option<PublicKey>,
+        #[command(flatten)]
+        ledger: LedgerFiles,
         /// Print JSON for machines.
         #[arg(long)]
         json: bool,
@@ -153,21 +143,29 @@ enum LedgerCommand {
     /// failed and why, and what ε means for one person. It loads nothing and runs no script. For
     /// machines the ledger itself is the export: JSON Lines, as docs/ledger.md says.
     Report {
-        /// The ledger (JSON Lines).
-        file: PathBuf,
+        #[command(flatten)]
+        ledger: LedgerFiles,
         /// Where the page goes.
         #[arg(long, value_name = "FILE")]
         html: PathBuf,
-        /// A head from elsewhere, SEQ:HASH.
-        #[arg(long, value_name = "SEQ:HASH")]
-        head: Option<Head>,
-        /// The ledger of an earlier federation over the same people; may be given several times.
-        #[arg(long, value_name = "FILE")]
-        predecessor: Vec<PathBuf>,
-        /// The coordinator's public key as the agents know it, 64 hexadecimal digits.
-        #[arg(long, value_name = "KEY", value_parser = public_key)]
-        key: Option<PublicKey>,
     },
+}
+
+/// A ledger, and what is known about it from elsewhere.
+#[derive(Debug, Args)]
+struct LedgerFiles {
+    /// The ledger (JSON Lines).
+    file: PathBuf,
+    /// A head from elsewhere, SEQ:HASH.
+    #[arg(long, value_name = "SEQ:HASH")]
+    head: Option<Head>,
+    /// The ledger of an earlier federation over the same people, which genesis names; may be
+    /// given several times. The total over all of them is printed, and what is missing in it.
+    #[arg(long, value_name = "FILE")]
+    predecessor: Vec<PathBuf>,
+    /// The coordinator's public key as the agents know it, 64 hexadecimal digits.
+    #[arg(long, value_name = "KEY", value_parser = public_key)]
+    key: Option<PublicKey>,
 }
 
 /// One kind of change at a time.
@@ -299,15 +297,11 @@ fn run(command: Command) -> Result<(), AnyError> {
             ))
         }
         Command::Plan(PlanCommand::Sign { config, key, out }) => plan_sign(&config, &key, out),
-        Command::Ledger(LedgerCommand::Verify { file, head, predecessor, key, json }) => {
-            ledger_verify(&file, &predecessor, Expect { head, coordinator: key }, json)
-        }
+        Command::Ledger(LedgerCommand::Verify { ledger, json }) => ledger_verify(ledger, json),
         Command::Ledger(LedgerCommand::Change { file, key, out, what }) => {
             ledger_change(&file, &key, &out, what)
         }
-        Command::Ledger(LedgerCommand::Report { file, html, head, predecessor, key }) => {
-            ledger_report(&file, &predecessor, Expect { head, coordinator: key }, &html)
-        }
+        Command::Ledger(LedgerCommand::Report { ledger, html }) => ledger_report(ledger, &html),
         Command::Privacy(command) => say(&privacy::answer(command)?),
         Command::Ca(command) => {
             for line in enrolment::authority_command(command)? {
@@ -379,26 +373,19 @@ fn ledger_change(
 }
 
 /// A ledger and its predecessors, verified. Also where none was given: what is missing is said.
-fn read_verified(
-    file: &Path,
-    predecessors: &[PathBuf],
-    expect: Expect,
-) -> Result<(Report, Lineage), AnyError> {
-    let report = chorale_ledger::verify_with(&read_ledger(file)?, &expect)?;
+fn read_verified(ledger: LedgerFiles) -> Result<(Report, Lineage), AnyError> {
+    let LedgerFiles { file, head, predecessor, key } = ledger;
+    let expect = Expect { head, coordinator: key };
+    let report = chorale_ledger::verify_with(&read_ledger(&file)?, &expect)?;
     let files: Vec<Vec<u8>> =
-        predecessors.iter().map(|path| read_ledger(path)).collect::<Result<_, _>>()?;
+        predecessor.iter().map(|path| read_ledger(path)).collect::<Result<_, _>>()?;
     let given: Vec<&[u8]> = files.iter().map(Vec::as_slice).collect();
     let lineage = chorale_ledger::lineage(&report, &given)?;
     Ok((report, lineage))
 }
 
-fn ledger_report(
-    file: &Path,
-    predecessors: &[PathBuf],
-    expect: Expect,
-    html: &Path,
-) -> Result<(), AnyError> {
-    let (report, lineage) = read_verified(file, predecessors, expect)?;
+fn ledger_report(ledger: LedgerFiles, html: &Path) -> Result<(), AnyError> {
+    let (report, lineage) = read_verified(ledger)?;
     let page = Page { report: &report, lineage: &lineage, now_s: now_s() };
     std::fs::write(html, page.html()).map_err(|error| {
         format!("cannot write {} ({error}): check the folder and its space", html.display())
@@ -406,13 +393,8 @@ fn ledger_report(
     say(&format!("the report is in {}", html.display()))
 }
 
-fn ledger_verify(
-    file: &Path,
-    predecessors: &[PathBuf],
-    expect: Expect,
-    json: bool,
-) -> Result<(), AnyError> {
-    let (report, lineage) = read_verified(file, predecessors, expect)?;
+fn ledger_verify(ledger: LedgerFiles, json: bool) -> Result<(), AnyError> {
+    let (report, lineage) = read_verified(ledger)?;
     let related = !report.predecessors.is_empty();
     if json {
         let mut value = serde_json::to_value(&report)?;
