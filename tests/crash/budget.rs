@@ -60,7 +60,8 @@ pub(super) fn charged_for_nothing(report: &Report) -> u32 {
 }
 
 /// An agent that is not running has spent at least every round of which the ledger says that it
-/// survived. How many rounds more, at most, is returned.
+/// survived. How many rounds more is returned: the rounds of these plans cost the same but for a
+/// rounding in the last digits, so it is the least number of the dearest of them that covers it.
 pub(super) fn check_agent(federation: &Federation, agent: u32) -> u32 {
     let (spent, cap) = federation.journal(agent);
     assert!(spent <= cap);
@@ -78,10 +79,10 @@ pub(super) fn check_agent(federation: &Federation, agent: u32) -> u32 {
     assert_eq!(lines().count(), survived.len());
     let released: Rho = lines().map(cost).sum();
     assert!(spent >= released, "{name} spent {spent}, released {released}");
-    let Some(least) = report.rounds.iter().map(cost).min() else { return 0 };
+    let Some(dearest) = report.rounds.iter().map(cost).max() else { return 0 };
     let extra = spent.as_rational() - released.as_rational();
     if extra == Rational::zero() {
         return 0;
     }
-    u32::try_from((&extra / least.as_rational()).ceil()).unwrap()
+    u32::try_from((&extra / dearest.as_rational()).ceil()).unwrap()
 }
