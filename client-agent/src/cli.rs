@@ -8,6 +8,7 @@ mod journal;
 mod odometer;
 mod person;
 mod policy;
+mod serve;
 
 use std::{
     ffi::OsString,
@@ -68,6 +69,11 @@ enum Command {
     Person(PersonCommand),
     /// What a customer might want.
     Recommend(person::RecommendOptions),
+    /// Answer the store's own systems over HTTP: GET / on the address shows how.
+    Serve(serve::Options),
+    /// Who may call the HTTP API.
+    #[command(subcommand)]
+    Tokens(TokensCommand),
     /// Write a completion script for a shell.
     Completions {
         /// The shell.
@@ -105,6 +111,19 @@ enum PersonCommand {
     /// Read the odometer: what this customer's own data has cost so far, over all federations. It
     /// is personal data and must stay at the store.
     Privacy(odometer::Options),
+}
+
+#[derive(Debug, Subcommand)]
+enum TokensCommand {
+    /// Make a token and show it once; a running agent knows it after a restart.
+    Add(serve::AddOptions),
+    /// Take a token out; a running agent forgets it after a restart.
+    Revoke {
+        /// The token's name.
+        name: String,
+    },
+    /// Names and roles of the tokens.
+    List(serve::ListOptions),
 }
 
 #[derive(Debug, Subcommand)]
@@ -167,6 +186,10 @@ fn execute(arguments: Arguments, out: &mut dyn Write) -> Result<Done, Failure> {
         Command::Profiles(ProfilesCommand::Refresh) => person::refresh(config, out),
         Command::Person(PersonCommand::Privacy(options)) => odometer::show(config, &options, out),
         Command::Recommend(options) => person::recommend(config, &options, out),
+        Command::Serve(options) => serve::serve(config, &options, out),
+        Command::Tokens(TokensCommand::Add(options)) => serve::add(config, &options, out),
+        Command::Tokens(TokensCommand::Revoke { name }) => serve::revoke(config, &name, out),
+        Command::Tokens(TokensCommand::List(options)) => serve::list(config, &options, out),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             let mut command = Arguments::command();

@@ -8,7 +8,7 @@ use std::{
 use chorale_wire::{AgentId, FederationId};
 use serde::{Deserialize, Serialize};
 
-use crate::{calendar, error::Explain};
+use crate::{calendar, error::Explain, event::Cleaning, store::Served};
 
 /// Everything an agent is told. Paths are relative to the file they stand in.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,6 +49,9 @@ pub struct Config {
     /// What counts as a bad row.
     #[serde(default)]
     pub cleaning: Cleaning,
+    /// How the HTTP API is served.
+    #[serde(default)]
+    pub serve: chorale_api::Settings,
     /// The files that hold the events.
     pub sources: Vec<Source>,
 }
@@ -75,25 +78,6 @@ pub enum Format {
     Csv,
     /// One JSON object on each line.
     Ndjson,
-}
-
-/// What counts as a bad row, and how many of them are too many.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Cleaning {
-    /// Largest share of faulty rows, 0 to 1, with which an ingest still goes on. Rows whose item
-    /// is outside the catalogue are set aside too, but are no fault and do not count here.
-    pub quarantine_max_share: f64,
-    /// Smallest possible quantity on one row.
-    pub quantity_min: f64,
-    /// Largest possible quantity on one row.
-    pub quantity_max: f64,
-}
-
-impl Default for Cleaning {
-    fn default() -> Self {
-        Self { quarantine_max_share: 0.05, quantity_min: 0.0, quantity_max: 1e6 }
-    }
 }
 
 /// Why a configuration was refused.
@@ -143,7 +127,9 @@ impl Config {
         let base = path.parent().unwrap_or(Path::new(""));
         let paths =
             [&mut config.data_dir, &mut config.keys_dir, &mut config.policy, &mut config.catalogue];
+        let serve = &mut config.serve;
         let keys = config.pseudonym_key.iter_mut().chain(config.store_key.iter_mut());
+        let keys = keys.chain(serve.tokens.iter_mut()).chain(serve.receipt_key.iter_mut());
         let sources = config.sources.iter_mut().map(|source| &mut source.path);
         for path in paths.into_iter().chain(keys).chain(sources) {
             *path = base.join(&*path);
@@ -167,6 +153,19 @@ impl Config {
     #[must_use]
     pub fn held_out_from_s(&self) -> Option<i64> {
         self.events_before.as_deref().and_then(calendar::parse)
+    }
+
+    /// The file of the API's tokens.
+    #[must_use]
+    pub fn tokens_path(&self) -> PathBuf {
+        self.serve.tokens.clone().unwrap_or_else(|| self.keys_dir.join("tokens.toml"))
+    }
+
+    /// Whom this agent answers for, and from which events.
+    #[must_use]
+    pub fn served(&self) -> Served<'_> {
+        let window_end_s = self.held_out_from_s().unwrap_or(i64::MAX);
+        Served { home: &self.home, window_end_s }
     }
 
     /// The end of the window in which both a plan and this configuration allow events.
@@ -208,6 +207,9 @@ impl Config {
                 let key = format!("sources[{position}].name");
                 return wrong(&key, "used once, of a-z, 0-9 and '_', not beginning with a digit");
             }
+        }
+        if let Some((key, expected)) = self.serve.wrong() {
+            return wrong(key, expected);
         }
         if !(0.0..=1.0).contains(&self.cleaning.quarantine_max_share) {
             return wrong("cleaning.quarantine_max_share", "a share from 0 to 1");

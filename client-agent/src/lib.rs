@@ -4,22 +4,19 @@
 //! Reading order: [`config`], [`observe`], [`pseudonym`], [`features`], [`store`], [`ingest`],
 //! [`policy`], [`journal`], [`odometer`], [`profiles`], [`cli`].
 
-pub mod calendar;
 pub mod cli;
 pub mod config;
-pub mod error;
-pub mod features;
 pub mod ingest;
 pub mod journal;
-pub mod keys;
 pub mod observe;
 pub mod odometer;
 pub mod policy;
-pub mod profiles;
-pub mod pseudonym;
 pub mod run;
-pub mod store;
 
+/// What the agent keeps about people has a crate of its own; it is part of this one's interface.
+pub use chorale_people::{
+    calendar, error, event, features, keys, live, profiles, pseudonym, quality, store,
+};
 pub use config::Config;
 pub use error::{Explain, Failure};
 pub use features::Contributors;

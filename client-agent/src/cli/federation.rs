@@ -221,7 +221,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, EnrolError> {
 }
 
 /// Resolves at Ctrl-C or SIGTERM.
-async fn shutdown_signal() {
+pub(super) async fn shutdown_signal() {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};

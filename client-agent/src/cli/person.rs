@@ -46,14 +46,15 @@ pub(super) fn show(
     let agent = Agent::load(config)?;
     let store = agent.store()?;
     let who = agent.names.person(&options.person);
-    let serving = Serving::load(&agent.config, agent.catalogue, &store)?;
-    // A stored profile answers unless a newer model has arrived since.
-    let stored =
-        store.profile(who)?.filter(|profile| profile.model.as_ref() == serving.taste().model());
-    let profile = match stored {
-        Some(profile) => Some(profile),
-        None => store.person(who)?.map(|record| Profile::of(&record, &serving)),
+    let serving = Serving::load(agent.config.served(), agent.catalogue, &store)?;
+    // A stored profile answers unless a newer model or live events have arrived since.
+    let whole = store.whole(who, serving.catalogue())?;
+    let stored = match &whole {
+        Some((_, false)) => store.profile(who)?,
+        _ => None,
     };
+    let stored = stored.filter(|profile| profile.model.as_ref() == serving.taste().model());
+    let profile = stored.or_else(|| whole.map(|(record, _)| Profile::of(&record, &serving)));
     match profile {
         Some(profile) if options.json => write_json(out, &profile)?,
         Some(profile) => out.write_all(describe(&profile).as_bytes()).map_err(OutputError)?,
@@ -77,8 +78,8 @@ pub(super) fn recommend(
     let agent = Agent::load(config)?;
     let store = agent.store()?;
     let who = agent.names.person(&options.person);
-    let serving = Serving::load(&agent.config, agent.catalogue, &store)?;
-    let record = store.person(who)?;
+    let serving = Serving::load(agent.config.served(), agent.catalogue, &store)?;
+    let record = store.whole(who, serving.catalogue())?.map(|(record, _)| record);
     let count = usize::from(options.count);
     let answer = Recommendations::of(record.as_ref(), &serving, count, options.new_only);
     if options.json {
@@ -92,7 +93,7 @@ pub(super) fn recommend(
 pub(super) fn refresh(config: &Path, out: &mut dyn Write) -> Result<Done, Failure> {
     let agent = Agent::load(config)?;
     let store = agent.store()?;
-    let made = profiles::refresh(&agent.config, agent.catalogue, &store)?;
+    let made = profiles::refresh(agent.config.served(), agent.catalogue, &store)?;
     writeln!(out, "{} profiles made and sealed", thousands(made as u64)).map_err(OutputError)?;
     Ok(Done::Well)
 }

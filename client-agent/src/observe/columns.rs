@@ -9,10 +9,8 @@ use datafusion::arrow::{
     error::ArrowError,
 };
 
-use super::{
-    ColumnQuality, ObserveError,
-    event::{Number, Row},
-};
+use super::{ColumnQuality, ObserveError};
+use crate::event::{Number, Row};
 
 /// One column of the canonical event.
 #[derive(Clone, Copy, Debug)]

@@ -10,9 +10,10 @@ use datafusion::{
 };
 use futures::StreamExt;
 
-use super::{Engine, Event, ObserveError, Quality, columns::Layout, event::Cleaner};
+use super::{Engine, Event, ObserveError, Quality, columns::Layout};
 use crate::{
     config::{Config, Format, Source},
+    event::Cleaner,
     pseudonym::Pseudonymiser,
 };
 

@@ -5,16 +5,16 @@
 
 mod columns;
 mod engine;
-mod event;
-mod quality;
 
 use std::path::PathBuf;
 
 use chorale_task::Catalogue;
 
+pub use chorale_people::{
+    event::{Event, Kind, Reason},
+    quality::{ColumnQuality, Quality, Quarantine, TooManyFaults},
+};
 pub use columns::COLUMNS;
-pub use event::{Event, Kind, Reason};
-pub use quality::{ColumnQuality, Quality, Quarantine};
 
 use crate::{
     config::{Config, Format},
@@ -111,20 +111,6 @@ pub enum ObserveError {
         #[source]
         source: Engine,
     },
-    /// Too many faulty rows to go on.
-    #[error(
-        "{faulty} of {rows} rows are faulty ({summary}); at most a share of {share_max} is accepted"
-    )]
-    TooManyFaults {
-        /// Faulty rows.
-        faulty: u64,
-        /// All rows.
-        rows: u64,
-        /// Counts and first rows by reason.
-        summary: String,
-        /// The configured limit.
-        share_max: f64,
-    },
 }
 
 /// What the query engine says; its own type stays in this module.
@@ -163,7 +149,6 @@ impl Explain for ObserveError {
             | Self::Unknown { .. }
             | Self::Type { .. } => "event_sql in the agent's configuration".into(),
             Self::Read { rows, .. } => format!("the sources, near row {}", rows + 1),
-            Self::TooManyFaults { .. } => "the rows that event_sql yields".into(),
         }
     }
 
@@ -185,11 +170,6 @@ impl Explain for ObserveError {
                 format!("rename or remove '{column}' in the SELECT list of event_sql")
             }
             Self::Type { column, .. } => format!("convert '{column}' in event_sql with CAST"),
-            Self::TooManyFaults { .. } => {
-                "look at the rows with `client-agent data check`, repair the source, or raise \
-                 cleaning.quarantine_max_share if they may be left out"
-                    .into()
-            }
         }
     }
 }

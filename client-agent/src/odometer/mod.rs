@@ -95,6 +95,12 @@ impl RoundReadings {
     }
 }
 
+impl chorale_api::Elsewhere for Odometer {
+    fn erase(&self, person: &[Pseudonym]) -> Result<u64, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(Self::erase(self, person)?)
+    }
+}
+
 impl Meter for RoundReadings {
     fn person(&mut self, who: Pseudonym, norm_squared: u128) {
         self.norms.push((*who.as_bytes(), norm_squared));
@@ -186,6 +192,40 @@ impl Odometer {
     ) -> Result<(), OdometerError> {
         let key = key_of(federation, round);
         self.write(|table| table.remove(key.as_slice()).map(drop))
+    }
+
+    /// Takes the readings of a person out of every round; how many rounds that were.
+    ///
+    /// # Errors
+    /// [`OdometerError`]; then every reading stays.
+    pub fn erase(&self, person: &[Pseudonym]) -> Result<u64, OdometerError> {
+        let mut changed = Vec::new();
+        self.each(|key, readings| {
+            let mut left = readings.clone();
+            left.norms.retain(|(who, _)| !person.iter().any(|gone| gone.as_bytes() == who));
+            if left.norms.len() < readings.norms.len() {
+                changed.push((key.to_vec(), left));
+            }
+        })?;
+        if changed.is_empty() {
+            return Ok(0);
+        }
+        let mut sealed = Vec::with_capacity(changed.len());
+        for (key, left) in &changed {
+            let plain = codec::encode(left, ROUND_BYTES_MAX).map_err(|e| self.codec(e))?;
+            let plain = Zeroizing::new(plain);
+            sealed.push((key, self.sealer.seal(TABLE, key, &plain).map_err(|e| self.seal(e))?));
+        }
+        self.write(|table| {
+            for (key, value) in &sealed {
+                // A round that was taken back in the meantime stays away.
+                if table.get(key.as_slice())?.is_some() {
+                    table.insert(key.as_slice(), value.as_slice())?;
+                }
+            }
+            Ok(())
+        })?;
+        Ok(changed.len() as u64)
     }
 
     /// What `who` has lost to every federation through this agent.

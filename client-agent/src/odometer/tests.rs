@@ -100,3 +100,21 @@ fn the_epsilon_of_a_reading_is_that_of_a_filter_above_it() {
     }
     assert_eq!(reading(rational(17, 1)).epsilon(1e-5), None);
 }
+
+#[test]
+fn an_erased_person_has_no_reading_and_nobody_elses_changes() {
+    let dir = tempfile::tempdir().unwrap();
+    let odometer = Odometer::new(dir.path(), &key());
+    assert_eq!(odometer.erase(&[who(1)]).unwrap(), 0);
+    let one = federation("one");
+    odometer.record(&one, RoundNumber(1), &round(&[(1, 9), (2, 100)], 0)).unwrap();
+    odometer.record(&one, RoundNumber(2), &round(&[(2, 16)], 0)).unwrap();
+    odometer.record(&one, RoundNumber(3), &round(&[(3, 16), (1, 4)], 0)).unwrap();
+    let before = odometer.person(who(2)).unwrap();
+    assert_eq!(odometer.erase(&[who(1), who(3)]).unwrap(), 2);
+    for gone in [1, 3] {
+        assert_eq!(odometer.person(who(gone)).unwrap(), PersonReading::default());
+    }
+    assert_eq!(odometer.person(who(2)).unwrap(), before);
+    assert_eq!(odometer.erase(&[who(1), who(3)]).unwrap(), 0);
+}

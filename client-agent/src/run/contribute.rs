@@ -21,7 +21,9 @@ use crate::{
 pub(super) struct Contribution {
     pub(super) store: Arc<Store>,
     pub(super) window_end_s: i64,
-    pub(super) items: usize,
+    pub(super) catalogue: Arc<Catalogue>,
+    /// Whether training needs a yes first.
+    pub(super) ask_first: bool,
     pub(super) model: Model,
     pub(super) permit: Permit,
     pub(super) ticket: PairwiseTicket,
@@ -87,9 +89,10 @@ impl Contribution {
 
     fn make(self) -> Result<(Release, RoundReadings), ContributionError> {
         let mut readings = RoundReadings::of(&self.spec, &self.derived);
-        let task = from_plan(&self.spec.plan, self.items)?;
+        let task = from_plan(&self.spec.plan, self.catalogue.len())?;
         let who = Who::of(self.spec.plan.stores_max);
-        let mut people = self.store.contributors(who, self.window_end_s)?;
+        let mut people =
+            self.store.contributors(who, self.window_end_s, &self.catalogue, self.ask_first)?;
         // The fast one: it flips a coin for every coordinate of every person.
         let mut rounding = Aes256CtrRng::from_rng(&mut super::system_rng());
         let model = &self.model;

@@ -33,6 +33,7 @@ use crate::{
     config::Config,
     journal::{ACKNOWLEDGE, JournalError, RedbJournal},
     keys::Key,
+    live::Purpose,
     odometer::Odometer,
     policy::VerifiedPolicy,
     store::Store,
@@ -257,7 +258,7 @@ impl Driver {
         let (config, catalogue) = (self.config.clone(), self.catalogue.clone());
         let store = Arc::clone(&self.store);
         let refreshed = tokio::task::spawn_blocking(move || {
-            crate::profiles::refresh(&config, catalogue, &store).map_err(|e| e.to_string())
+            crate::profiles::refresh(config.served(), catalogue, &store).map_err(|e| e.to_string())
         });
         match refreshed.await {
             Ok(Ok(count)) => self.say(&format!("{count} profiles are made with the new model")),
@@ -491,7 +492,8 @@ impl Driver {
         let contribution = Contribution {
             store: Arc::clone(&self.store),
             window_end_s: self.config.window_end_s(spec.plan.events_before_s),
-            items: self.catalogue.len(),
+            catalogue: Arc::new(self.catalogue.clone()),
+            ask_first: self.config.serve.asks_first(Purpose::Training),
             model,
             permit,
             ticket,

@@ -1,0 +1,22 @@
+//! What an agent keeps about people: keyed pseudonyms, one sealed record per person, and what is
+//! made of it: features, profiles, recommendations. Nothing here reads a store's files, listens to
+//! a network or takes part in a round.
+//!
+//! Reading order: [`pseudonym`], [`event`], [`live`], [`features`], [`store`], [`profiles`].
+
+pub mod calendar;
+pub mod error;
+pub mod event;
+pub mod features;
+pub mod keys;
+pub mod live;
+pub mod profiles;
+pub mod pseudonym;
+pub mod quality;
+pub mod store;
+
+pub use error::{Explain, Failure};
+pub use event::{Cleaning, Event, Kind};
+pub use features::Contributors;
+pub use quality::Quality;
+pub use store::{Ingest, Store};

@@ -1,0 +1,320 @@
+//! What a person might like: scores from every source there is, each on a scale of its own.
+
+use std::sync::Arc;
+
+use chorale_task::{
+    Catalogue, Cooccurrence, Gram, Hierarchy, MatrixFactorisation, Model, ModelError, Popularity,
+    Weighting,
+    scorers::{
+        Ease, EaseError, EaseOptions, LocalHistory, LogLinear, LogLinearOptions, PopularityScorer,
+        PureSvd, PureSvdOptions, Scale, Scorer,
+    },
+};
+use chorale_wire::Digest;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Explain;
+
+/// Where a score comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Source {
+    /// The person's own purchases at this store.
+    History,
+    /// How many customers of this store bought it.
+    LocalPopularity,
+    /// How many customers of the federation bought it (a noisy total).
+    GlobalPopularity,
+    /// The federated factor model.
+    MatrixFactorisation,
+    /// The federated item-item model.
+    Cooccurrence,
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::History => "history",
+            Self::LocalPopularity => "local-popularity",
+            Self::GlobalPopularity => "global-popularity",
+            Self::MatrixFactorisation => "matrix-factorisation",
+            Self::Cooccurrence => "cooccurrence",
+        })
+    }
+}
+
+/// Every source of scores that is there. Cheap to clone.
+#[derive(Clone)]
+pub struct Taste {
+    components: Vec<Component>,
+    items: usize,
+    neighbours: Option<Arc<(Ease, Vec<u32>)>>,
+    embedder: Option<Arc<Embedder>>,
+    model: Option<Digest>,
+}
+
+/// A model that does not fit, or a matrix that cannot be solved.
+#[derive(Debug, thiserror::Error)]
+pub enum TasteError {
+    /// The model is over another catalogue.
+    #[error("the stored model belongs to another catalogue")]
+    Catalogue,
+    /// A tensor is not what its name says.
+    #[error("the stored model cannot be used")]
+    Model(#[from] ModelError),
+    /// The item-item weights cannot be computed.
+    #[error("the stored item-item matrix cannot be used")]
+    Ease(#[from] EaseError),
+}
+
+#[derive(Clone)]
+struct Component {
+    source: Source,
+    scorer: Arc<dyn Scorer>,
+    scale: Scale,
+    weight: f32,
+}
+
+enum Embedder {
+    Factors(LogLinear),
+    Principal(PureSvd),
+}
+
+/// λ of the item-item weights, in units where every person adds trace 1. Where the matrix is
+/// noisier than that, fitting raises it by itself.
+const EASE_LAMBDA: f64 = 2.0;
+
+/// Dimensions of an embedding out of the item-item matrix.
+const EMBEDDING_RANK: usize = 16;
+
+/// Weight of the person's own history, scaled to a maximum of 1: what somebody buys again and
+/// again outweighs every guess.
+const HISTORY_WEIGHT: f32 = 1.0;
+
+/// Weight of all global sources together, each scaled to standard deviation 1.
+const GLOBAL_WEIGHT: f32 = 0.05;
+
+/// Weight of local popularity, scaled to a maximum of 1, while it is all there is for new items.
+const LOCAL_WEIGHT: f32 = 0.05;
+
+/// Weight of local popularity beside a global model: few customers, so it only breaks ties.
+const LOCAL_WEIGHT_BESIDE_MODEL: f32 = 0.01;
+
+/// Weight of global popularity relative to an item-item model, which knows most of it already.
+const POPULARITY_BESIDE_GRAM: f32 = 0.25;
+
+impl Taste {
+    /// Gathers the sources: local popularity always, and whatever the model holds.
+    /// `bought_by` counts the persons of this store who bought each item.
+    ///
+    /// # Errors
+    /// [`TasteError`] when the model does not fit the catalogue or itself.
+    pub fn new(
+        catalogue: &Catalogue,
+        bought_by: &[u32],
+        model: Option<&Model>,
+    ) -> Result<Self, TasteError> {
+        let items = catalogue.len();
+        let counts = counted(bought_by);
+        let mut taste = Self {
+            components: vec![
+                component(
+                    Source::History,
+                    LocalHistory::new(items),
+                    Scale::Maximum,
+                    HISTORY_WEIGHT,
+                ),
+                component(
+                    Source::LocalPopularity,
+                    PopularityScorer::new(&counts),
+                    Scale::Maximum,
+                    LOCAL_WEIGHT,
+                ),
+            ],
+            items,
+            neighbours: None,
+            embedder: None,
+            model: None,
+        };
+        if let Some(model) = model {
+            if *model.catalogue() != catalogue.digest() || model.items() as usize != items {
+                return Err(TasteError::Catalogue);
+            }
+            taste.add_model(model)?;
+        }
+        Ok(taste)
+    }
+
+    /// The same global model over more items: the store's own follow those of the catalogue, and
+    /// the model says nothing about them. `bought_by` has one count for each of all items.
+    #[must_use]
+    pub fn with_popularity(&self, bought_by: &[u32]) -> Self {
+        let mut taste = self.clone();
+        taste.items = bought_by.len().max(self.items);
+        for component in &mut taste.components {
+            match component.source {
+                Source::History => component.scorer = Arc::new(LocalHistory::new(taste.items)),
+                Source::LocalPopularity => {
+                    component.scorer = Arc::new(PopularityScorer::new(&counted(bought_by)));
+                }
+                _ => {}
+            }
+        }
+        taste
+    }
+
+    /// Items that sell together with `item` in the federation, best first, at most `count`, with
+    /// their weight. Empty without an item-item model, or for an item that it does not cover.
+    #[must_use]
+    pub fn neighbours(&self, item: u32, count: usize) -> Vec<(u32, f64)> {
+        let Some(neighbours) = &self.neighbours else { return Vec::new() };
+        let (ease, covered) = neighbours.as_ref();
+        let Ok(row) = covered.binary_search(&item) else { return Vec::new() };
+        let mut near: Vec<(u32, f64)> = covered
+            .iter()
+            .enumerate()
+            .filter(|(column, _)| *column != row)
+            .map(|(column, other)| (*other, ease.weights()[[row, column]]))
+            .filter(|(_, weight)| *weight > 0.0)
+            .collect();
+        near.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        near.truncate(count);
+        near
+    }
+
+    /// The sources that take part, in order.
+    #[must_use]
+    pub fn sources(&self) -> Vec<Source> {
+        self.components.iter().map(|component| component.source).collect()
+    }
+
+    /// Digest of the global model, if there is one.
+    #[must_use]
+    pub fn model(&self) -> Option<&Digest> {
+        self.model.as_ref()
+    }
+
+    /// The person's place in the space of tastes, empty without a model that has one. Same
+    /// dimensions for everybody under one model.
+    #[must_use]
+    pub fn embed(&self, counts: &[(u32, f32)]) -> Vec<f32> {
+        let embedding = match self.embedder.as_deref() {
+            None => Vec::new(),
+            Some(Embedder::Factors(factors)) => factors.taste(counts).embedding,
+            Some(Embedder::Principal(principal)) => principal.embed(counts),
+        };
+        embedding.iter().map(|value| *value as f32).collect()
+    }
+
+    /// The person's items that speak most for `item`, best first, at most two. Empty without an
+    /// item-item model.
+    #[must_use]
+    pub fn because_of(&self, item: u32, counts: &[(u32, f32)]) -> Vec<u32> {
+        let Some(neighbours) = &self.neighbours else { return Vec::new() };
+        let (ease, covered) = neighbours.as_ref();
+        let Ok(column) = covered.binary_search(&item) else { return Vec::new() };
+        let mut reasons: Vec<(f64, u32)> = counts
+            .iter()
+            .filter_map(|(own, _)| {
+                let row = covered.binary_search(own).ok()?;
+                Some((ease.weights()[[row, column]], *own))
+            })
+            .filter(|(weight, _)| *weight > 0.0)
+            .collect();
+        reasons.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        reasons.into_iter().take(2).map(|(_, own)| own).collect()
+    }
+
+    /// Per source, the weighted scores of all items. `recent` are recency-weighted counts for the
+    /// history, `counts` the counts that the models were trained on.
+    #[must_use]
+    pub fn scores(&self, recent: &[(u32, f32)], counts: &[(u32, f32)]) -> Vec<(Source, Vec<f32>)> {
+        let one = |component: &Component| {
+            let given = if component.source == Source::History { recent } else { counts };
+            let mut scores = component.scorer.scores(given);
+            component.scale.apply(&mut scores);
+            scores.iter_mut().for_each(|score| *score *= component.weight);
+            // Nothing is known there, which is what the average is on every scale.
+            scores.resize(self.items, 0.0);
+            (component.source, scores)
+        };
+        self.components.iter().map(one).collect()
+    }
+
+    /// Number of items.
+    #[must_use]
+    pub fn items(&self) -> usize {
+        self.items
+    }
+
+    fn add_model(&mut self, model: &Model) -> Result<(), TasteError> {
+        self.model = Some(model.digest()?);
+        let mut global: Vec<(Source, Arc<dyn Scorer>, f32)> = Vec::new();
+        if model.tensor(Cooccurrence::TENSOR).is_some() {
+            let gram = Gram::from_model(model)?;
+            let covered = gram.covered().to_vec();
+            let principal = PureSvd::fit(
+                gram.clone(),
+                &PureSvdOptions { rank: EMBEDDING_RANK, weighting: Weighting::Binary },
+            );
+            self.embedder = Some(Arc::new(Embedder::Principal(principal)));
+            let options = EaseOptions { lambda: EASE_LAMBDA, weighting: Weighting::Binary };
+            let ease = Ease::fit(gram, &options)?;
+            global.push((Source::Cooccurrence, Arc::new(ease.clone()), 1.0));
+            self.neighbours = Some(Arc::new((ease, covered)));
+        }
+        // The public hierarchy helps where the model carries it.
+        let mut options = LogLinearOptions::default();
+        if model.tensor(Hierarchy::CATEGORY).is_none() {
+            options = LogLinearOptions { category: 0.0, department: 0.0, ..options };
+        }
+        if model.tensor(MatrixFactorisation::TENSOR).is_some() {
+            let factors = LogLinear::from_model(model, &options)?;
+            global.push((Source::MatrixFactorisation, Arc::new(factors.clone()), 1.0));
+            self.embedder = Some(Arc::new(Embedder::Factors(factors)));
+        } else if model.tensor(Popularity::TENSOR).is_some() {
+            // The factor model's scores hold the popularity already.
+            let popular = LogLinear::content(model, &options)?;
+            let weight = if global.is_empty() { 1.0 } else { POPULARITY_BESIDE_GRAM };
+            global.push((Source::GlobalPopularity, Arc::new(popular), weight));
+        }
+        if global.is_empty() {
+            return Ok(());
+        }
+        for component in &mut self.components {
+            if component.source == Source::LocalPopularity {
+                component.weight = LOCAL_WEIGHT_BESIDE_MODEL;
+            }
+        }
+        let all: f32 = global.iter().map(|(_, _, weight)| weight).sum();
+        for (source, scorer, weight) in global {
+            let weight = GLOBAL_WEIGHT * weight / all;
+            self.components.push(Component { source, scorer, scale: Scale::Standard, weight });
+        }
+        Ok(())
+    }
+}
+
+impl Explain for TasteError {
+    fn place(&self) -> String {
+        "the model in the agent's data directory".into()
+    }
+
+    fn remedy(&self) -> String {
+        "check that 'catalogue' is the federation's list, and wait for the next round's model"
+            .into()
+    }
+}
+
+fn component(
+    source: Source,
+    scorer: impl Scorer + 'static,
+    scale: Scale,
+    weight: f32,
+) -> Component {
+    Component { source, scorer: Arc::new(scorer), scale, weight }
+}
+
+fn counted(bought_by: &[u32]) -> Vec<f64> {
+    bought_by.iter().map(|&count| f64::from(count)).collect()
+}

@@ -1,0 +1,151 @@
+#![allow(clippy::unwrap_used)]
+use chorale_task::{Cooccurrence, MatrixFactorisation, Popularity, Tensor};
+use chorale_wire::Digest;
+
+use super::*;
+use crate::{calendar::DAY_S, event::Kind, features::StoredEvent, quality::Quality};
+
+const TEXT: &str = "index,item_id,department,category\n0,APPLES,PRODUCE,FRUIT\n\
+    1,PEARS,PRODUCE,FRUIT\n2,HERRING,GROCERY,FISH\n3,BREAD,GROCERY,BREAD\n4,MATCHES,HOME,FIRE\n";
+
+fn catalogue() -> Catalogue {
+    Catalogue::read_csv(TEXT.as_bytes()).unwrap()
+}
+
+fn ingest() -> Ingest {
+    Ingest {
+        time_s: 0,
+        catalogue: catalogue().digest(),
+        home: "367".into(),
+        persons: 9,
+        home_persons: 9,
+        window_end_s: i64::MAX,
+        last_event_s: 100 * DAY_S,
+        bought_by: vec![9, 1, 1, 5, 0],
+        quality: Quality::default(),
+    }
+}
+
+fn bought(items: &[(i64, u32)]) -> PersonRecord {
+    let event = |(position, &(day, item)): (usize, &(i64, u32))| StoredEvent {
+        time_s: day * DAY_S,
+        item,
+        kind: Kind::Purchase,
+        basket: position as u32,
+        quantity: 1.0,
+        amount: 1.0,
+    };
+    PersonRecord { at_home: true, events: items.iter().enumerate().map(event).collect() }
+}
+
+fn popular() -> Model {
+    let popularity = Tensor::vector(&[9.0, 2.0, 2.0, 4.0, 1.0]).unwrap();
+    Model::for_catalogue(&catalogue())
+        .unwrap()
+        .with_tensor("popularity", Popularity::TENSOR, popularity)
+        .unwrap()
+}
+
+/// Herring and matches always go together, apples and bread often.
+fn with_gram() -> Model {
+    let mut matrix = [[0.0; 5]; 5];
+    let pairs = [(0, 0, 9.0), (0, 3, 3.0), (1, 1, 1.0), (2, 2, 6.0), (2, 4, 6.0), (3, 3, 4.0)];
+    for (i, j, value) in pairs.into_iter().chain([(4, 4, 6.0)]) {
+        matrix[i][j] = value;
+    }
+    let packed: Vec<f64> = (0..5).flat_map(|i| matrix[i][i..].to_vec()).collect();
+    let vector = |values: &[f64]| Tensor::vector(values).unwrap();
+    popular()
+        .with_tensor("c", Cooccurrence::TENSOR, vector(&packed))
+        .unwrap()
+        .with_tensor("c", Cooccurrence::COVERED, vector(&[0.0, 1.0, 2.0, 3.0, 4.0]))
+        .unwrap()
+        .with_tensor("c", Cooccurrence::NOISE, vector(&[0.0]))
+        .unwrap()
+}
+
+fn serving(model: Option<&Model>) -> Serving {
+    Serving::new(catalogue(), &ingest(), model).unwrap()
+}
+
+fn names(answer: &Recommendations) -> Vec<&str> {
+    answer.items.iter().map(|item| item.item.as_str()).collect()
+}
+
+#[test]
+fn before_any_round_the_store_speaks_alone() {
+    let serving = serving(None);
+    let person = bought(&[(10, 2), (20, 2), (30, 2)]);
+    let answer = Recommendations::of(Some(&person), &serving, 3, false);
+    assert_eq!(names(&answer), ["HERRING", "APPLES", "BREAD"]);
+    assert_eq!(answer.sources, [Source::History, Source::LocalPopularity]);
+    assert_eq!(
+        answer.items[0].reasons[0].text,
+        "bought 3 times, about every 10 days, last 70 days ago"
+    );
+    assert_eq!(answer.items[1].source, Source::LocalPopularity);
+    let profile = Profile::of(&person, &serving);
+    assert!(profile.embedding.is_empty() && profile.model.is_none());
+    assert_eq!(profile.categories.len(), 1);
+    assert_eq!((profile.categories[0].interest, profile.categories[0].expected), (1.0, 0.0));
+}
+
+#[test]
+fn the_global_model_finds_what_goes_together() {
+    let model = with_gram();
+    let serving = serving(Some(&model));
+    let person = bought(&[(10, 2)]);
+    let answer = Recommendations::of(Some(&person), &serving, 5, true);
+    assert_eq!(answer.items[0].item, "MATCHES");
+    assert_eq!(answer.items[0].reasons[0].text, "goes with HERRING");
+    assert_eq!(answer.items[0].source, Source::Cooccurrence);
+    assert!(!names(&answer).contains(&"HERRING"));
+    assert_eq!(answer.model, Some(model.digest().unwrap().to_string()));
+    let profile = Profile::of(&person, &serving);
+    assert!(!profile.embedding.is_empty());
+    let fire = profile.categories.iter().find(|c| c.category == "FIRE").unwrap();
+    assert!(fire.expected > 0.0 && fire.bought == 0.0);
+    let all: f32 = profile.categories.iter().map(|c| c.interest).sum();
+    assert!((all - 1.0).abs() < 1e-5, "{all}");
+}
+
+#[test]
+fn factors_give_an_embedding_and_a_taste() {
+    let factors = Tensor::new(vec![5, 2], vec![0.0, 0.1, 0.0, 0.1, 30.0, 0.0, 0.0, 0.2, 30.0, 0.0]);
+    let model = popular().with_tensor("m", MatrixFactorisation::TENSOR, factors.unwrap()).unwrap();
+    let serving = serving(Some(&model));
+    let person = bought(&[(10, 2)]);
+    let answer = Recommendations::of(Some(&person), &serving, 5, true);
+    assert!(answer.sources.contains(&Source::MatrixFactorisation));
+    assert_eq!(answer.items[0].item, "MATCHES");
+    assert_eq!(answer.items[0].reasons[0].text, "fits this customer's taste");
+    assert_eq!(Profile::of(&person, &serving).embedding.len(), 2);
+}
+
+#[test]
+fn an_unknown_person_gets_what_is_popular_and_a_note() {
+    for model in [None, Some(popular()), Some(with_gram())] {
+        let serving = serving(model.as_ref());
+        let answer = Recommendations::of(None, &serving, 2, true);
+        assert!(!answer.known && answer.note.as_deref().unwrap().contains("unknown here"));
+        assert_eq!(answer.items[0].item, "APPLES");
+        assert!(answer.items.iter().all(|item| !item.reasons.is_empty()));
+    }
+}
+
+#[test]
+fn habits_are_due_after_their_period_and_given_up_after_four() {
+    let serving = serving(None);
+    let weekly = |last: i64| bought(&[(last - 14, 3), (last - 7, 3), (last, 3)]);
+    let due = Profile::of(&weekly(97), &serving).habits;
+    assert_eq!((due[0].item.as_str(), due[0].due_s, due[0].overdue), ("BREAD", 104 * DAY_S, false));
+    assert!(Profile::of(&weekly(90), &serving).habits[0].overdue);
+    assert!(Profile::of(&weekly(40), &serving).habits.is_empty());
+}
+
+#[test]
+fn a_model_of_another_catalogue_is_refused() {
+    let model = Model::initial(5, Digest::plain(b"other")).unwrap();
+    let refused = Serving::new(catalogue(), &ingest(), Some(&model)).err();
+    assert!(matches!(refused, Some(TasteError::Catalogue)));
+}
