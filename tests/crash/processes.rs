@@ -14,6 +14,9 @@ use chorale_tests::Federation;
 
 use super::AGENTS;
 
+/// What an agent logs when it refuses a round.
+const REFUSED: &str = "this agent does not take part in the round";
+
 /// Why there was no event.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Died {
@@ -143,19 +146,28 @@ impl<'a> Processes<'a> {
     }
 
     /// Waits until everybody has ended. An agent that was started again too late to hear of the end
-    /// is stopped.
+    /// is stopped; one that was asked once since then and refused says so with its exit code.
     pub(super) fn finish(&mut self) {
         let well = self.coordinator.is_none() || self.coordinator_ended_well();
         assert!(well, "{}", self.last_words());
-        for mut agent in std::mem::take(&mut self.agents) {
+        for (number, mut agent) in std::mem::take(&mut self.agents).into_iter().enumerate() {
             match ended(&mut agent) {
-                Some(status) => assert!(status.success(), "{}", self.last_words()),
+                Some(status) => {
+                    let well = status.success() || self.last_line(number).contains(REFUSED);
+                    assert!(well, "agent {number}: {status}\n{}", self.last_words());
+                }
                 None => {
                     agent.kill().unwrap();
                     agent.wait().unwrap();
                 }
             }
         }
+    }
+
+    /// The last line that an agent logged.
+    fn last_line(&self, agent: usize) -> String {
+        let log = fs::read_to_string(self.log(&format!("agent-{agent}"))).unwrap_or_default();
+        log.lines().next_back().unwrap_or_default().to_owned()
     }
 
     /// The end of every log.
