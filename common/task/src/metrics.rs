@@ -1,7 +1,10 @@
-//! Offline quality of rankings, and how sure a difference is.
+//! Offline quality of rankings and of yes-or-no forecasts, and how sure a figure is.
 
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha12Rng;
+mod confusion;
+mod interval;
+
+pub use confusion::Confusion;
+pub use interval::{Interval, IntervalError, mean, paired_uplift};
 
 /// Recall@k of one person: the share of the relevant items that are among the first `k` of
 /// `ranked` (with more than `k` relevant items it cannot reach 1). `None` for a person without relevant items.
@@ -37,71 +40,40 @@ pub fn ndcg_at_k(ranked: &[u32], relevant: &[u32], k: usize) -> Option<f64> {
     Some(gain / ideal)
 }
 
-/// A mean with an interval that covers it with the stated confidence.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Interval {
-    /// The mean.
-    pub mean: f64,
-    /// Lower end.
-    pub low: f64,
-    /// Upper end.
-    pub high: f64,
+/// Precision@k of one person: the share of relevant items among the first `k` of `ranked` (fewer
+/// ranked items count as misses). `None` for a person without relevant items, or `k` of 0.
+/// `relevant` must be ascending.
+#[must_use]
+pub fn precision_at_k(ranked: &[u32], relevant: &[u32], k: usize) -> Option<f64> {
+    (k > 0)
+        .then(|| recall_at_k(ranked, relevant, k))?
+        .map(|recall| recall * relevant.len() as f64 / k as f64)
 }
 
-impl Interval {
-    /// Whether the interval lies wholly above zero: only then may "beats" be said.
-    #[must_use]
-    pub fn excludes_zero_from_above(&self) -> bool {
-        self.low > 0.0
-    }
+/// HR@k of one person: 1 if any of the first `k` of `ranked` is relevant, else 0. `None` for a
+/// person without relevant items. `relevant` must be ascending.
+#[must_use]
+pub fn hit_at_k(ranked: &[u32], relevant: &[u32], k: usize) -> Option<f64> {
+    recall_at_k(ranked, relevant, k).map(|recall| f64::from(u8::from(recall > 0.0)))
 }
 
-/// Why no interval can be given. The caller is to blame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum IntervalError {
-    /// The two lists are not about the same persons.
-    #[error("paired figures need equally long lists, got {left} and {right}")]
-    Unpaired {
-        /// Length of the first list.
-        left: usize,
-        /// Length of the second list.
-        right: usize,
-    },
-    /// Fewer than two persons, or no resamples.
-    #[error("an interval needs at least two persons and one resample")]
-    TooFew,
-}
-
-/// The mean of `ours - theirs` over persons with its 95% percentile bootstrap interval (Efron
-/// 1979): persons are drawn with replacement `resamples` times by a generator with the given seed.
-///
-/// # Errors
-/// [`IntervalError`].
-pub fn paired_uplift(
-    ours: &[f64],
-    theirs: &[f64],
-    resamples: usize,
-    seed: u64,
-) -> Result<Interval, IntervalError> {
-    if ours.len() != theirs.len() {
-        return Err(IntervalError::Unpaired { left: ours.len(), right: theirs.len() });
+/// Area under the ROC curve of one person: the probability that a relevant candidate scores above
+/// one that is not, where equal scores count half (Mann and Whitney 1947; Hanley and McNeil 1982).
+/// `scores` holds the candidates' scores and whether each is relevant; a score that is not a number
+/// ranks below all others. `None` unless there are candidates of both kinds.
+#[must_use]
+pub fn auc(scores: &mut [(f32, bool)]) -> Option<f64> {
+    let order = |score: f32| if score.is_nan() { f32::NEG_INFINITY } else { score };
+    scores.sort_unstable_by(|a, b| order(a.0).total_cmp(&order(b.0)));
+    let (mut below, mut pairs) = (0.0f64, 0.0f64);
+    for equal in scores.chunk_by(|a, b| order(a.0) == order(b.0)) {
+        let relevant = equal.iter().filter(|(_, relevant)| *relevant).count() as f64;
+        let other = equal.len() as f64 - relevant;
+        pairs += relevant * (below + other / 2.0);
+        below += other;
     }
-    let persons = ours.len();
-    if persons < 2 || resamples == 0 {
-        return Err(IntervalError::TooFew);
-    }
-    let differences: Vec<f64> = ours.iter().zip(theirs).map(|(a, b)| a - b).collect();
-    let mean = differences.iter().sum::<f64>() / persons as f64;
-    let mut rng = ChaCha12Rng::seed_from_u64(seed);
-    let mut means: Vec<f64> = (0..resamples)
-        .map(|_| {
-            let sum: f64 = (0..persons).map(|_| differences[rng.random_range(0..persons)]).sum();
-            sum / persons as f64
-        })
-        .collect();
-    means.sort_by(f64::total_cmp);
-    let quantile = |q: f64| means[((q * (resamples - 1) as f64).round()) as usize];
-    Ok(Interval { mean, low: quantile(0.025), high: quantile(0.975) })
+    let relevant = scores.len() as f64 - below;
+    (relevant > 0.0 && below > 0.0).then(|| pairs / (relevant * below))
 }
 
 #[cfg(test)]
@@ -121,6 +93,31 @@ mod tests {
         assert_eq!(ndcg_at_k(&[2, 4, 5], &relevant, 20), Some(1.0));
         assert_eq!(recall_at_k(&ranked, &[], 20), None);
         assert_eq!(ndcg_at_k(&ranked, &relevant, 0), None);
+    }
+
+    #[test]
+    fn hand_computed_hits_and_precision() {
+        let (ranked, relevant) = ([7, 2, 9, 4], [2, 4, 5]);
+        assert_eq!(precision_at_k(&ranked, &relevant, 4), Some(0.5));
+        assert_eq!(precision_at_k(&ranked, &relevant, 8), Some(0.25));
+        assert_eq!(precision_at_k(&ranked, &relevant, 0), None);
+        assert_eq!(
+            (hit_at_k(&ranked, &relevant, 1), hit_at_k(&ranked, &relevant, 2)),
+            (Some(0.0), Some(1.0))
+        );
+        assert_eq!(hit_at_k(&ranked, &[], 2), None);
+    }
+
+    #[test]
+    fn hand_computed_area() {
+        let area = |scores: &[(f32, bool)]| auc(&mut scores.to_vec());
+        assert_eq!(area(&[(0.9, true), (0.1, false)]), Some(1.0));
+        assert_eq!(area(&[(0.1, true), (0.9, false)]), Some(0.0));
+        assert_eq!(area(&[(0.5, true), (0.5, false), (0.5, false)]), Some(0.5));
+        // Pairs: 3 > 2, 3 > 1, 2 = 2 counts half, 2 > 1.
+        assert_eq!(area(&[(3.0, true), (2.0, true), (2.0, false), (1.0, false)]), Some(3.5 / 4.0));
+        assert_eq!(area(&[(f32::NAN, true), (0.0, false)]), Some(0.0));
+        assert_eq!((area(&[]), area(&[(1.0, true)])), (None, None));
     }
 
     #[test]
