@@ -2,6 +2,7 @@
 //! for a mistake in the command itself.
 
 mod data;
+mod evaluate;
 mod federation;
 mod init;
 mod journal;
@@ -69,6 +70,12 @@ enum Command {
     Person(PersonCommand),
     /// What a customer might want.
     Recommend(person::RecommendOptions),
+    /// How good this store's recommendations are, judged on its own customers' purchases.
+    ///
+    /// Purchases are kept back, everything is ranked without them, and what customers then bought
+    /// judges. Nothing leaves the store. The federation's model is judged only where training
+    /// never saw what is kept back: set 'events_before' in the configuration before the rounds.
+    Evaluate(evaluate::EvaluateOptions),
     /// Answer the store's own systems over HTTP: GET / on the address shows how.
     Serve(serve::Options),
     /// Who may call the HTTP API.
@@ -186,6 +193,7 @@ fn execute(arguments: Arguments, out: &mut dyn Write) -> Result<Done, Failure> {
         Command::Profiles(ProfilesCommand::Refresh) => person::refresh(config, out),
         Command::Person(PersonCommand::Privacy(options)) => odometer::show(config, &options, out),
         Command::Recommend(options) => person::recommend(config, &options, out),
+        Command::Evaluate(options) => evaluate::evaluate(config, &options, out),
         Command::Serve(options) => serve::serve(config, &options, out),
         Command::Tokens(TokensCommand::Add(options)) => serve::add(config, &options, out),
         Command::Tokens(TokensCommand::Revoke { name }) => serve::revoke(config, &name, out),

@@ -447,3 +447,54 @@ fn complete_journey_from_parquet() {
     assert_eq!(contributors, 66);
     assert!(count(i64::MAX) >= contributors);
 }
+
+#[test]
+fn evaluation_is_honest_about_what_was_kept_back() {
+    // Two dozen customers with a habit each; half of them take to bread in the last month.
+    let mut csv = String::from(HEADER);
+    for who in 0..24u32 {
+        let item = ["APPLES", "PEARS", "PICKLED HERRING"][(who % 3) as usize];
+        let row = |csv: &mut String, day: &str, item: &str, line: u32| {
+            writeln!(csv, "{day} 10:00:00,{who},367,{item},1,1.5,{who}{day},{line}").unwrap();
+        };
+        for (line, day) in
+            ["2017-09-01", "2017-10-01", "2017-11-01", "2017-12-01"].into_iter().enumerate()
+        {
+            row(&mut csv, day, item, 10 * who + line as u32);
+        }
+        if who % 2 == 0 {
+            row(&mut csv, "2017-12-02", "RYE BREAD", 10 * who + 9);
+        }
+    }
+    let shop = Shop::new(&csv);
+    let early = shop.run(&["evaluate"]);
+    assert_eq!(early.status.code(), Some(1), "nothing was ingested");
+    let ingested = shop.run(&["ingest"]);
+    assert!(ingested.status.success(), "{}", text(&ingested.stderr));
+    let figures = shop.json(&["evaluate", "--days", "30", "--top", "1,3", "--json"]);
+    assert_eq!((figures["persons"].as_u64(), figures["items"].as_u64()), (Some(24), Some(5)));
+    assert!(figures["federation_left_out"].as_str().unwrap().contains("no model"));
+    let find = |scope: &str, arm: &str| {
+        let all = figures["rankings"].as_array().unwrap();
+        all.iter().find(|one| one["scope"] == scope && one["arm"] == arm).unwrap().clone()
+    };
+    let new = find("new-items", "store-alone");
+    assert_eq!((new["judged"].as_u64(), new["at"][0]["k"].as_u64()), (Some(12), Some(1)));
+    assert_eq!(new["at"][0]["recall"]["mean"], 0.0, "nobody had bought bread before the cut");
+    let all = find("all-items", "store-alone");
+    assert_eq!(
+        (all["judged"].as_u64(), all["at"][0]["hit_rate"]["mean"].as_f64()),
+        (Some(24), Some(1.0))
+    );
+    assert_eq!(figures["habits"]["recall"], 1.0);
+    for split in ["folds", "leave-one-out"] {
+        let said = shop.run(&["evaluate", "--split", split]);
+        let said = text(&said.stdout).to_owned();
+        assert!(said.contains("store alone") && said.contains("HR@k"), "{said}");
+    }
+    let wrong = shop.run(&["evaluate", "--from", "yesterday"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    let empty = shop.run(&["evaluate", "--from", "2018-01-01T00:00:00Z"]);
+    assert_eq!(empty.status.code(), Some(1));
+    assert!(text(&empty.stderr).contains("earlier --from"), "{}", text(&empty.stderr));
+}

@@ -2,10 +2,11 @@
 //! made of it: features, profiles, recommendations. Nothing here reads a store's files, listens to
 //! a network or takes part in a round.
 //!
-//! Reading order: [`pseudonym`], [`event`], [`live`], [`features`], [`store`], [`profiles`].
+//! Reading order: [`pseudonym`], [`event`], [`live`], [`features`], [`store`], [`profiles`], [`evaluate`].
 
 pub mod calendar;
 pub mod error;
+pub mod evaluate;
 pub mod event;
 pub mod features;
 pub mod keys;

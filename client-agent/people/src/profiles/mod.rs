@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use chorale_plan::Pseudonym;
 use chorale_task::{Catalogue, Model};
 
-pub use person::{CategoryInterest, Habit, ItemInterest, Profile, Rhythm};
+pub use person::{CategoryInterest, Habit, ItemInterest, Profile, Rhythm, habit_due_s};
 pub use recommend::{Reason, Recommendation, Recommendations, reasons};
 pub use taste::{Source, Taste, TasteError};
 

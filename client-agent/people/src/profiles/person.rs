@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Serving, Source};
 use crate::{
     calendar::DAY_S,
-    features::{Features, PersonRecord},
+    features::{Features, ItemHabit, PersonRecord},
 };
 
 /// What the agent knows about one person, in words and numbers. Stored sealed; never leaves.
@@ -232,16 +232,31 @@ fn items(
         .collect()
 }
 
+impl ItemHabit {
+    /// Whether it was bought often enough to speak of a habit.
+    #[must_use]
+    pub fn is_habit(&self) -> bool {
+        self.baskets >= HABIT_BASKETS
+    }
+}
+
+/// When an item is due again, Unix seconds, unless it has no rhythm or was given up before
+/// `now_s`.
+#[must_use]
+pub fn habit_due_s(habit: &ItemHabit, now_s: i64) -> Option<i64> {
+    let (period_days, due_s) = (habit.period_days?, habit.due_s()?);
+    let missed = (now_s - due_s) as f64 / (period_days.max(1.0) * DAY_S as f64);
+    (missed <= MISSED_PERIODS).then_some(due_s)
+}
+
 fn habits(serving: &Serving, features: &Features) -> Vec<Habit> {
     let now_s = serving.as_of_s();
     let mut habits: Vec<Habit> = features
         .items
         .iter()
-        .filter(|habit| habit.baskets >= HABIT_BASKETS)
+        .filter(|habit| habit.is_habit())
         .filter_map(|habit| {
-            let (period_days, due_s) = (habit.period_days?, habit.due_s()?);
-            let missed = (now_s - due_s) as f64 / (period_days.max(1.0) * DAY_S as f64);
-            (missed <= MISSED_PERIODS).then_some(())?;
+            let (period_days, due_s) = (habit.period_days?, habit_due_s(habit, now_s)?);
             Some(Habit {
                 item: serving.catalogue().item(habit.item)?.item_id.clone(),
                 baskets: habit.baskets,
