@@ -3,7 +3,7 @@
 //! The list is part of a plan (by digest) because it must not depend on private data: an item
 //! that appears only when somebody bought it would tell that somebody did.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use chorale_wire::Digest;
 
@@ -25,6 +25,10 @@ pub struct Item {
 pub struct Catalogue {
     items: Vec<Item>,
     index: HashMap<String, u32>,
+    /// Department and category, ascending.
+    categories: Vec<(String, String)>,
+    /// For each item the place of its category.
+    category_of: Vec<u32>,
 }
 
 /// Why a catalogue file was refused. Line numbers count from 1, the header included.
@@ -121,7 +125,25 @@ impl Catalogue {
                 });
             }
         }
-        Ok(Self { items, index })
+        let pair = |item: &Item| (item.department.clone(), item.category.clone());
+        let mut categories: BTreeMap<(String, String), u32> =
+            items.iter().map(|item| (pair(item), 0)).collect();
+        categories.values_mut().zip(0..).for_each(|(place, position)| *place = position);
+        let category_of = items.iter().map(|item| categories[&pair(item)]).collect();
+        let categories = categories.into_keys().collect();
+        Ok(Self { items, index, categories, category_of })
+    }
+
+    /// Departments and categories, each pair once, ascending.
+    #[must_use]
+    pub fn categories(&self) -> &[(String, String)] {
+        &self.categories
+    }
+
+    /// For each item, in index order, the place of its category in [`Catalogue::categories`].
+    #[must_use]
+    pub fn category_of(&self) -> &[u32] {
+        &self.category_of
     }
 
     /// Number of items.
@@ -309,5 +331,14 @@ mod tests {
             let catalogue = Catalogue::new(items).unwrap();
             prop_assert_eq!(Catalogue::read_csv(catalogue.to_csv().as_bytes()).unwrap(), catalogue);
         }
+    }
+
+    #[test]
+    fn every_item_has_its_category_and_none_comes_twice() {
+        let text = "index,item_id,department,category\n0,a,D,Y\n1,b,C,Z\n2,c,D,Y\n3,d,D,X\n";
+        let catalogue = Catalogue::read_csv(text.as_bytes()).unwrap();
+        let pair = |department: &str, category: &str| (department.into(), category.into());
+        assert_eq!(catalogue.categories(), [pair("C", "Z"), pair("D", "X"), pair("D", "Y")]);
+        assert_eq!(catalogue.category_of(), [2, 0, 2, 1]);
     }
 }

@@ -159,9 +159,10 @@ fn categories(
     let expected = expected(serving.taste().items(), scores);
     let has_model = expected.iter().any(|share| *share > 0.0);
     let all: f64 = bought.iter().sum();
-    let mut sums: BTreeMap<(&str, &str), (f64, f64)> = BTreeMap::new();
-    for (index, item) in serving.catalogue().items().iter().enumerate() {
-        let sum = sums.entry((&item.department, &item.category)).or_default();
+    let catalogue = serving.catalogue();
+    let mut sums = vec![(0.0f64, 0.0f64); catalogue.categories().len()];
+    for (index, category) in catalogue.category_of().iter().enumerate() {
+        let sum = &mut sums[*category as usize];
         sum.0 += if all > 0.0 { bought[index] / all } else { 0.0 };
         sum.1 += expected[index];
     }
@@ -170,20 +171,19 @@ fn categories(
         (true, false) => 0.0,
         (false, _) => 1.0,
     };
-    let mut interests: Vec<CategoryInterest> = sums
+    let interest =
+        |(bought, expected): (f64, f64)| own * bought as f32 + (1.0 - own) * expected as f32;
+    let interests: Vec<f32> = sums.iter().map(|sum| interest(*sum)).collect();
+    chorale_task::top_k(&interests, &[], LENGTH)
         .into_iter()
-        .map(|((department, category), (bought, expected))| CategoryInterest {
-            department: department.to_owned(),
-            category: category.to_owned(),
-            bought: bought as f32,
-            expected: expected as f32,
-            interest: own * bought as f32 + (1.0 - own) * expected as f32,
+        .map(|place| place as usize)
+        .filter(|&place| interests[place] > 0.0)
+        .map(|place| {
+            let (department, category) = catalogue.categories()[place].clone();
+            let (bought, expected) = (sums[place].0 as f32, sums[place].1 as f32);
+            CategoryInterest { department, category, bought, expected, interest: interests[place] }
         })
-        .filter(|interest| interest.interest > 0.0)
-        .collect();
-    interests.sort_by(|a, b| b.interest.total_cmp(&a.interest));
-    interests.truncate(LENGTH);
-    interests
+        .collect()
 }
 
 /// Softmax over the sum of the global sources' scores in units of their deviation: all zero
