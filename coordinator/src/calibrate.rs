@@ -113,6 +113,7 @@ pub fn plan(
         cohort: config.cohort.rule(),
         catalogue,
         events_before_s: planned.events_before_s,
+        canary_lanes: 0,
     })
 }
 

@@ -105,6 +105,7 @@ fn spec(coordinates: u32, mechanism: Mechanism) -> RoundSpec {
             cohort: CohortRule { enrolled: 4, corrupt: 1, survivors_min: 4 },
             catalogue: Digest::plain(b"catalogue"),
             events_before_s: 0,
+            canary_lanes: 0,
         },
         shape: Shape { coordinates, clip: Rational::one() },
         model: Digest::plain(b"model"),

@@ -104,6 +104,7 @@ pub fn spec(agents: usize, epoch: Epoch, round: u64, key_index: u16) -> RoundSpe
             cohort: rule(agents),
             catalogue: Digest::plain(b"catalogue"),
             events_before_s: 0,
+            canary_lanes: 0,
         },
         shape: Shape { coordinates: COORDINATES as u32, clip: Rational::from_integer(1) },
         model: Digest::plain(&round.to_be_bytes()),
