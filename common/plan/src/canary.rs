@@ -11,7 +11,7 @@
 use std::ops::RangeInclusive;
 
 use chorale_dp::{Rational, accountant::canary::guesses};
-use chorale_wire::{Digest, RoundNumber};
+use chorale_wire::{Digest, RoundNumber, limits::COORDINATES_MAX};
 
 /// How many lanes a plan with lanes can have.
 pub const LANES: RangeInclusive<u32> = 256..=1 << 20;
@@ -26,7 +26,8 @@ const COORDINATES_PER_LANE: u32 = 10;
 /// Lanes of a plan for a vector of `coordinates` whose operator says nothing.
 #[must_use]
 pub const fn default_lanes(coordinates: u32) -> u32 {
-    if coordinates / COORDINATES_PER_LANE >= LANES_DEFAULT { LANES_DEFAULT } else { 0 }
+    let fits = coordinates as usize + LANES_DEFAULT as usize <= COORDINATES_MAX;
+    if fits && coordinates / COORDINATES_PER_LANE >= LANES_DEFAULT { LANES_DEFAULT } else { 0 }
 }
 
 /// What RESERVE says of a seed: it binds the coins to the round before anybody adds noise.
@@ -153,6 +154,6 @@ mod tests {
 
     #[test]
     fn short_vectors_have_no_lanes_unless_asked() {
-        assert_eq!([299_999, 300_000, 1 << 24].map(default_lanes), [0, 30_000, 30_000]);
+        assert_eq!([299_999, 300_000, 1 << 24].map(default_lanes), [0, 30_000, 0]);
     }
 }

@@ -247,6 +247,10 @@ pub struct World {
     pub noise: BTreeMap<(usize, u64), Vec<SeededLayer>>,
     /// Agents whose surplus noise cannot be taken off.
     pub keep_surplus: BTreeSet<usize>,
+    /// Canary lanes of every round's plan.
+    pub canary_lanes: u32,
+    /// Agents that add no noise, against what they owe.
+    pub silent: BTreeSet<usize>,
     /// Heads of the ledger that T agents have cosigned.
     pub cosigned: Vec<coordinator::CosignedHead>,
     /// Agents that asked for the ledger after a head.
@@ -314,6 +318,8 @@ impl World {
             held_uploads: Vec::new(),
             noise: BTreeMap::new(),
             keep_surplus: BTreeSet::new(),
+            canary_lanes: 0,
+            silent: BTreeSet::new(),
             cosigned: Vec::new(),
             wanted: Vec::new(),
         }
@@ -518,6 +524,7 @@ impl World {
         let mut spec = spec(self.size, epoch, round, key_index);
         spec.plan.mechanism = self.mechanism.clone();
         spec.plan.cohort = self.rule.clone();
+        spec.plan.canary_lanes = self.canary_lanes;
         let actions = self.coordinator.open_round(&spec, self.now_ms).unwrap();
         self.act(actions);
     }
@@ -563,7 +570,11 @@ impl World {
                 } => {
                     node.masked.push((session, electorate));
                     let mut total = Zeroizing::new(values(index, spec.round.0));
-                    let layers = noise_layers(index, spec.round.0, &derived, noise_seeds);
+                    total.resize(spec.vector_length(), 0);
+                    let mut layers = noise_layers(index, spec.round.0, &derived, noise_seeds);
+                    if self.silent.contains(&index) {
+                        layers.clear();
+                    }
                     layers.iter().for_each(|layer| add_layer(&mut total, layer));
                     self.noise.insert((index, spec.round.0), layers);
                     let packed = ticket.mask(total).unwrap();
@@ -581,7 +592,7 @@ impl World {
     }
 
     fn check_sum(&self, completed: &coordinator::Completed) {
-        let mut expected = vec![0; COORDINATES];
+        let mut expected = vec![0; COORDINATES + self.canary_lanes as usize];
         for agent in &completed.agents {
             let index = (0..self.size).find(|i| agent_id(*i) == *agent).unwrap();
             let part = values(index, completed.round.0);
