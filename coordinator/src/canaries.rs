@@ -1,7 +1,11 @@
 //! The canary lanes of the round in progress: coins before it, a measurement after it.
 
 use chorale_ledger::{CanaryOpening, ReserveEntry};
-use chorale_plan::{Derived, RoundSpec, canary::measure};
+use chorale_plan::{
+    Derived, RoundSpec,
+    canary::{measure, sum_of_squares},
+};
+use chorale_round::coordinator::Completed;
 use chorale_wire::RoundNumber;
 
 use crate::{error::RunError, state::State};
@@ -31,13 +35,19 @@ impl Canaries {
     }
 
     /// Cuts the lanes off an unmasked total, whose tail they are, and gives the task's part of it
-    /// together with what the lanes show and their totals as text, one number a line.
-    pub(crate) fn cut<'a>(&self, totals: &'a [i64]) -> (&'a [i64], CanaryOpening, String) {
+    /// together with what the lanes show and their totals as text, one number a line: after surplus
+    /// came off and then, where noise comes in layers, the `whole` lanes before.
+    pub(crate) fn cut<'a>(
+        &self,
+        totals: &'a [i64],
+        whole: &[i64],
+    ) -> (&'a [i64], CanaryOpening, String) {
         // The round machine gives vectors of the spec's length; a shorter one has no lanes left.
         let (data, lanes) = totals.split_at(totals.len().saturating_sub(self.lanes));
-        let text: String = lanes.iter().map(|total| format!("{total}\n")).collect();
+        let text: String = lanes.iter().chain(whole).map(|total| format!("{total}\n")).collect();
         let measured = measure(lanes, self.delta, &self.seed);
-        let opening = CanaryOpening::new(self.seed, &text, measured);
+        let before = (!whole.is_empty()).then(|| sum_of_squares(whole));
+        let opening = CanaryOpening::new(self.seed, &text, measured, before);
         (data, opening, text)
     }
 }
@@ -52,13 +62,13 @@ impl<'a> Cut<'a> {
     /// Cuts the lanes off and keeps their totals on the disk, for whoever wants to count again.
     pub(crate) fn make(
         canaries: Option<&Canaries>,
-        totals: &'a [i64],
-        round: RoundNumber,
+        completed: &'a Completed,
         state: &State,
     ) -> Result<Self, RunError> {
+        let totals = &completed.totals;
         let Some(canaries) = canaries else { return Ok(Self { data: totals, opening: None }) };
-        let (data, opening, text) = canaries.cut(totals);
-        state.save_lanes(round.0, &text)?;
+        let (data, opening, text) = canaries.cut(totals, &completed.whole_lanes);
+        state.save_lanes(completed.round.0, &text)?;
         Ok(Self { data, opening: Some(opening) })
     }
 }
@@ -89,20 +99,22 @@ mod tests {
     fn lanes_are_cut_off_and_can_be_counted_again() {
         let canaries = Canaries { seed: [3; 32], delta: 100, lanes: 256 };
         let totals: Vec<i64> = (0..260).map(|i| i * i - 3_000).collect();
-        let (data, opening, text) = canaries.cut(&totals);
+        let (data, opening, text) = canaries.cut(&totals, &[]);
         assert_eq!(data, &totals[..4]);
         let read: Vec<i64> = text.lines().map(|line| line.parse().unwrap()).collect();
         assert_eq!(read, totals[4..]);
-        let again = CanaryOpening::new([3; 32], &text, measure(&read, 100, &[3; 32]));
+        let again = CanaryOpening::new([3; 32], &text, measure(&read, 100, &[3; 32]), None);
         assert_eq!(opening, again);
+        // With what they were before surplus came off.
+        let (_, layered, longer) = canaries.cut(&totals, &[2; 256]);
+        assert_eq!(layered.sum_before_removal, Some(chorale_dp::Rational::from_integer(1_024)));
+        assert_eq!(longer, text + &"2\n".repeat(256));
+        assert_eq!(layered.totals, chorale_wire::Digest::plain(longer.as_bytes()));
         let folder = tempfile::tempdir().unwrap();
         let state = State::open(folder.path()).unwrap();
-        let cut = Cut::make(Some(&canaries), &totals, RoundNumber(7), &state).unwrap();
-        assert_eq!((cut.data, cut.opening.as_ref()), (&totals[..4], Some(&opening)));
+        state.save_lanes(7, &longer).unwrap();
         let kept = std::fs::read_to_string(folder.path().join("lanes/7.lanes")).unwrap();
-        assert_eq!(kept, text);
-        let whole = Cut::make(None, &totals, RoundNumber(8), &state).unwrap();
-        assert_eq!((whole.data.len(), whole.opening), (260, None));
+        assert_eq!(kept, longer);
     }
 
     #[test]

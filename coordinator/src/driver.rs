@@ -556,8 +556,7 @@ impl Driver {
         let Some(open) = self.round.take() else { return Ok(()) };
         self.server.expect_no_uploads();
         let survivors = completed.survivors.len() as u32;
-        let (canaries, totals) = (open.canaries.as_ref(), &completed.totals);
-        let Cut { data, opening } = Cut::make(canaries, totals, completed.round, &self.state)?;
+        let Cut { data, opening } = Cut::make(open.canaries.as_ref(), completed, &self.state)?;
         let total = NoisyTotal::from_lattice(
             data,
             open.plan.scale_bits,

@@ -21,18 +21,27 @@ def opened(held, entry):
         found = digest(b"chorale/1 canary commitment", entry.canaries.seed, held.round.to_bytes(8, "big"))
         need(found == held.canaries.commitment, "the seed of the canaries is not the committed one")
         need(entry.canaries.right <= guesses(held.canaries.lanes), "more guesses are right than were made")
-        need(entry.canaries.sum_of_squares.denominator == 1, "a sum of squares is a whole number")
+        sums = entry.canaries.sum_of_squares, entry.canaries.sum_before_removal
+        need((sums[1] is None) == (held.noise_levels is None), "there is not a sum before removal exactly where noise has layers")
+        need(all(squares.denominator == 1 for squares in sums if squares is not None), "a sum of squares is a whole number")
         held.opened, held.survivors = entry.canaries, len(entry.survivors)
 
-def short(squares, lanes, variance):
-    """Less noise than the variance, at a false-alarm rate below 1e-3: exact (Laurent and Massart 2000, Lemma 1)."""
+def less(squares, lanes, variance):
+    """Less noise than the variance, at a false-alarm rate below 5e-4: exact (Laurent and Massart 2000, Lemma 1)."""
     gap = lanes * variance - squares
-    return gap > 0 and gap**2 * 1000 > 4 * 6908 * lanes * variance**2
+    return gap > 0 and gap**2 * 1000 > 4 * 7601 * lanes * variance**2
 
-def owed(held):
-    """Variance of each coordinate of a total whose survivors all added their noise."""
-    level = next(u for u in held.noise_levels or [held.survivors_min] if held.survivors >= u)
+def owed(held, levels):
+    """Variance of each coordinate of a total whose survivors all added their noise, down to the level they reach."""
+    level = next(u for u in levels if held.survivors >= u)
     return held.survivors * held.sigma_squared / (level - held.corrupt)
+
+def short(held):
+    """Whether the survivors of a round added less than they owe, before or after surplus came off."""
+    lanes, whole = held.canaries.lanes, [held.survivors_min]
+    before = held.opened.sum_before_removal
+    return less(held.opened.sum_of_squares, lanes, owed(held, held.noise_levels or whole)) or (
+        before is not None and less(before, lanes, owed(held, whole)))
 
 def exceptions(mean):
     """Fewest f such that more than f of exceptions with this mean have probability below 0.001."""
@@ -63,7 +72,7 @@ def figures(ledger, delta):
         return {}
     lanes = [held.canaries.lanes for held in measured]
     right = sum(held.opened.right for held in measured)
-    flagged = [held for held in measured if short(held.opened.sum_of_squares, held.canaries.lanes, owed(held))]
+    flagged = [held for held in measured if short(held)]
     return {"rounds_measured": len(measured), "noise_short": " ".join(str(held.round) for held in flagged),
             "epsilon_measured": epsilon_lower(right, sum(map(guesses, lanes)), sum(lanes), delta),
             "epsilon_of_a_round": max(epsilon_gaussian([held], delta) for held in measured)}
@@ -82,8 +91,10 @@ def recounted(ledger, folder):
             need(hashlib.sha256(text).digest() == held.opened.totals, f"{path} is not what the release of round {held.round} names")
             need(re.fullmatch(rb"(-?[0-9]{1,20}\n)*", text), f"{path} is no list of whole numbers")
             noise, tossed = [int(line) for line in text.split()], coins(held.opened.seed, lanes)
-            need(len(noise) == lanes, f"{path} has not one total for each lane")
-            need(sum(x * x for x in noise) == held.opened.sum_of_squares, f"the squares in {path} have another sum")
+            before, wanted = noise[lanes:], held.opened.sum_before_removal
+            need(len(noise) == (lanes if wanted is None else 2 * lanes), f"{path} has not one total for each lane")
+            sums = sum(x * x for x in noise[:lanes]), sum(x * x for x in before)
+            need(sums == (held.opened.sum_of_squares, wanted or 0), f"the squares in {path} have another sum")
             order = sorted(range(lanes), key=lambda lane: (noise[lane] + tossed[lane] * held.delta, lane))
             right = sum(1 - tossed[lane] for lane in order[:each]) + sum(tossed[lane] for lane in order[lanes - each:])
             need(right == held.opened.right, f"by {path}, {right} guesses of round {held.round} are right")

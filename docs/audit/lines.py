@@ -40,7 +40,7 @@ FORMS = {name: dict(field.split(":") for field in fields.split()) for name, fiel
     "release": "kind:release round:u64 session:hex survivors:id[] vectors:hex[] transcript:hex "
     "output_model:hex canaries:opening? rho:rho spent:rho",
     "lanes": "lanes:u32 commitment:hex",
-    "opening": "seed:hex totals:hex sum_of_squares:ratio right:u32",
+    "opening": "seed:hex totals:hex sum_of_squares:ratio sum_before_removal:ratio? right:u32",
     "abort": "kind:abort round:u64 cause:cohort|survivors|votes|shares|stopped committed:bool "
     "unmask_started:bool rho_charged:rho spent:rho certificate:proof?",
     "cosigned": "kind:cosigned seq:u64 hash:hex voters:id[] signatures:sig[]",

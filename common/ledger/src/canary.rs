@@ -38,23 +38,33 @@ pub struct CanaryOpening {
     #[serde(with = "hex32")]
     pub seed: Digest,
     /// Plain SHA-256 of the lanes' totals as the coordinator keeps them: decimal numbers, one a
-    /// line.
+    /// line; where noise comes in layers, then those before surplus came off.
     #[serde(with = "hex32")]
     pub totals: Digest,
     /// Sum of the squares of the noise in all lanes, a whole number of squared lattice units.
     pub sum_of_squares: Rational,
+    /// The same before surplus noise came off; present exactly where noise comes in layers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sum_before_removal: Option<Rational>,
     /// How many of [`guesses`] were right.
     pub right: u32,
 }
 
 impl CanaryOpening {
-    /// The opening of `seed` with what was measured in lanes whose text is `totals`.
+    /// The opening of `seed` with what was measured in lanes whose text is `totals`, and the sum of
+    /// squares before surplus came off, where noise comes in layers.
     #[must_use]
-    pub fn new(seed: [u8; 32], totals: &str, measured: Measured) -> Self {
+    pub fn new(
+        seed: [u8; 32],
+        totals: &str,
+        measured: Measured,
+        sum_before_removal: Option<Rational>,
+    ) -> Self {
         Self {
             seed: Digest::from_bytes(seed),
             totals: Digest::plain(totals.as_bytes()),
             sum_of_squares: measured.sum_of_squares,
+            sum_before_removal,
             right: measured.right,
         }
     }
@@ -68,13 +78,21 @@ impl CanaryOpening {
         let one_piece = [reserve.survivors_min];
         let levels = reserve.noise_levels.as_deref().unwrap_or(&one_piece);
         let expected = variance_of_total(promised, levels, reserve.corrupt, survivors)?;
-        let whole = &Rational::from_integer(lanes) * &expected;
+        let short = noise_is_short(&self.sum_of_squares, lanes, &expected);
+        // What agents owe is judged before anything comes off, and what stays afterwards too.
+        let (squares, owed) = match &self.sum_before_removal {
+            None => (&self.sum_of_squares, expected),
+            Some(before) => {
+                let all = variance_of_total(promised, &one_piece, reserve.corrupt, survivors)?;
+                (before, all)
+            }
+        };
         Some(CanaryLine {
             lanes,
             guesses: guesses(lanes),
             right: self.right,
-            noise: self.sum_of_squares.checked_div(&whole)?.to_f64_down(),
-            short: noise_is_short(&self.sum_of_squares, lanes, &expected),
+            noise: squares.checked_div(&(&Rational::from_integer(lanes) * &owed))?.to_f64_down(),
+            short: short || noise_is_short(squares, lanes, &owed),
             below_promise: noise_is_short(&self.sum_of_squares, lanes, promised),
         })
     }

@@ -60,18 +60,23 @@ pub struct Measured {
     pub right: u32,
 }
 
+/// Sum of the squares of the lanes' totals, in squared lattice units.
+#[must_use]
+pub fn sum_of_squares(lanes: &[i64]) -> Rational {
+    let square = |x: &i64| u128::from(x.unsigned_abs()) * u128::from(x.unsigned_abs());
+    // At most 2^126 each, so that two fit; the rest is added up without a limit.
+    lanes
+        .chunks(2)
+        .map(|chunk| Rational::from_integer(chunk.iter().map(square).sum::<u128>()))
+        .fold(Rational::zero(), |sum, part| &sum + &part)
+}
+
 /// Measures the lanes of an unmasked total: `lanes` is its tail, in lattice units, and `delta` is Δ.
 ///
 /// With inserts, the ⌊L/40⌋ highest lanes are guessed to hold one and the ⌊L/40⌋ lowest to hold
 /// none; of equal lanes the later one counts as higher.
 #[must_use]
 pub fn measure(lanes: &[i64], delta: u64, seed: &[u8; 32]) -> Measured {
-    let square = |x: &i64| u128::from(x.unsigned_abs()) * u128::from(x.unsigned_abs());
-    // At most 2^126 each, so that two fit; the rest is added up without a limit.
-    let sum_of_squares = lanes
-        .chunks(2)
-        .map(|chunk| Rational::from_integer(chunk.iter().map(square).sum::<u128>()))
-        .fold(Rational::zero(), |sum, part| &sum + &part);
     let coins = coins(seed, lanes.len());
     let mut seen: Vec<(i128, usize)> = lanes
         .iter()
@@ -83,7 +88,7 @@ pub fn measure(lanes: &[i64], delta: u64, seed: &[u8; 32]) -> Measured {
     let each = guesses(lanes.len() as u32) as usize / 2;
     let low = seen.iter().take(each).filter(|(_, lane)| !coins[*lane]).count();
     let high = seen.iter().rev().take(each).filter(|(_, lane)| coins[*lane]).count();
-    Measured { sum_of_squares, right: (low + high) as u32 }
+    Measured { sum_of_squares: sum_of_squares(lanes), right: (low + high) as u32 }
 }
 
 /// Variance of each coordinate of a total of `survivors` agents that all added their noise:

@@ -9,7 +9,7 @@ use chorale_dp::{
 };
 use chorale_plan::{
     Mechanism,
-    canary::{measure, variance_of_total},
+    canary::{measure, sum_of_squares, variance_of_total},
 };
 use support::{Break, COORDINATES, World};
 
@@ -41,7 +41,17 @@ fn judge(world: &World) -> (bool, f64) {
     let measured = measure(lanes, DELTA, &SEED);
     let made = u64::from(guesses(LANES));
     let bound = epsilon_lower(u64::from(measured.right), made, LANES.into(), 1e-5);
-    (noise_is_short(&measured.sum_of_squares, LANES, &expected), bound)
+    let mut short = noise_is_short(&measured.sum_of_squares, LANES, &expected);
+    assert_eq!(completed.whole_lanes.is_empty(), world.noise[&(1, 1)].len() == 1);
+    if !completed.whole_lanes.is_empty() {
+        // Before surplus came off the lanes hold all that the survivors added.
+        let (sigma_squared, rule) = (Rational::from_integer(SIGMA_SQUARED), &world.rule);
+        let count = completed.agents.len() as u32;
+        let whole =
+            variance_of_total(&sigma_squared, &[rule.survivors_min], rule.corrupt, count).unwrap();
+        short |= noise_is_short(&sum_of_squares(&completed.whole_lanes), LANES, &whole);
+    }
+    (short, bound)
 }
 
 #[test]
@@ -82,6 +92,19 @@ fn one_agent_of_twenty_without_noise_is_seen_within_one_round() {
         world.run_all();
         assert!(judge(&world).0, "agent {silent}");
     }
+}
+
+/// It reveals the seeds of layers that it never added, as the protocol asks: the coordinator takes
+/// them off, and what is then missing is hidden behind them. Before that it is not.
+#[test]
+fn removed_layers_hide_nobody() {
+    let mut world = world(true);
+    world.silent.insert(7);
+    world.run_all();
+    assert!(judge(&world).0);
+    let completed = &world.completed[0];
+    let after = sum_of_squares(&completed.totals[COORDINATES..]);
+    assert!(!noise_is_short(&after, LANES, completed.noise_variance.as_ref().unwrap()));
 }
 
 /// Without any noise every guess is right, and the bound says so.

@@ -37,9 +37,14 @@ pub(super) fn check_opened(
     if opened.right > guesses(committed.lanes) {
         return Err(range("right", "at most the number of guesses, 2⌊L/40⌋"));
     }
-    let squares = &opened.sum_of_squares;
-    if *squares < Rational::zero() || Rational::from_integer(squares.floor()) != *squares {
-        return Err(range("sum_of_squares", "a whole number of at least 0"));
+    if opened.sum_before_removal.is_some() != reserve.noise_levels.is_some() {
+        return Err(range("sum_before_removal", "present exactly where noise comes in layers"));
+    }
+    let before = opened.sum_before_removal.as_ref();
+    for squares in std::iter::once(&opened.sum_of_squares).chain(before) {
+        if *squares < Rational::zero() || Rational::from_integer(squares.floor()) != *squares {
+            return Err(range("sum_of_squares, sum_before_removal", "whole numbers of at least 0"));
+        }
     }
     Ok(())
 }

@@ -25,7 +25,7 @@ fn laned(round: u64) -> ReserveEntry {
 fn opened(round: u64, per_mille: u64, right: u32) -> CanaryOpening {
     let squares = u128::from(LANES) * u128::from(OWED) * u128::from(per_mille) / 1_000;
     let sum_of_squares = Rational::from_integer(squares);
-    CanaryOpening::new(seed(round), "1\n2\n", Measured { sum_of_squares, right })
+    CanaryOpening::new(seed(round), "1\n2\n", Measured { sum_of_squares, right }, None)
 }
 
 fn release(ledger: &mut Ledger, round: u64, opening: CanaryOpening) -> Result<(), Violation> {
@@ -119,9 +119,60 @@ fn what_is_owed_follows_the_survivors_and_their_layers() {
     ] {
         let reserve = ReserveEntry { noise_levels: levels, ..laned(1) };
         let shown = opened(1, 1_000, 0).shows(&reserve, survivors).unwrap();
+        assert_eq!(shown.short, OWED * 31 < owed * 30, "{survivors}");
         let expected = OWED as f64 / owed as f64;
         assert!((shown.noise - expected).abs() < 1e-6, "{survivors}: {}", shown.noise);
     }
+}
+
+/// Who reveals the seeds of layers that it never added leaves them in the total, negative: what it
+/// owes is judged before they come off.
+#[test]
+fn layers_are_judged_before_and_after_they_come_off() {
+    let layered = |round| {
+        let mut entry = laned(round);
+        entry.noise_levels = Some(vec![12, 11, 10]);
+        let distance = &total_variation_bound() * &Rational::from_integer(3);
+        entry.sampler_distance = Some(distance);
+        entry
+    };
+    // 11 survivors: 11·2^33/8 before, 11·2^33/9 after.
+    let squares = |per_mille: u64, share: u64| {
+        let one = (11u128 << 33) / u128::from(share) * u128::from(per_mille) / 1_000;
+        Rational::from_integer(one * u128::from(LANES))
+    };
+    let opening = |round, after, before| {
+        let measured = Measured { sum_of_squares: squares(after, 9), right: 800 };
+        CanaryOpening::new(seed(round), "1\n", measured, Some(squares(before, 8)))
+    };
+    let mut ledger = Ledger::new(Privacy::Rho(rho(2, 1)));
+    ledger.append(roster(1)).unwrap();
+    for (round, after, before) in [(1, 1_000, 1_001), (2, 990, 909), (3, 900, 1_000)] {
+        ledger.reserve(layered(round)).unwrap();
+        release(&mut ledger, round, opening(round, after, before)).unwrap();
+    }
+    let report = verify(ledger.file.as_bytes(), None).unwrap();
+    assert_eq!(report.canaries.as_ref().unwrap().short, [2, 3]);
+    let noise = report.rounds[1].canaries.as_ref().unwrap().noise;
+    assert!((noise - 0.909).abs() < 1e-6, "{noise}");
+    both_accept(&ledger.file, ledger.chain.head());
+    // Both sums or one, as the noise comes.
+    ledger.reserve(layered(4)).unwrap();
+    let missing = release(&mut ledger, 4, opened(4, 1_000, 0));
+    assert!(matches!(missing, Err(Violation::Range { field: "sum_before_removal", .. })));
+    let mut plain = example(&[]);
+    plain.reserve(laned(1)).unwrap();
+    let surplus = release(&mut plain, 1, opening(1, 1_000, 1_000));
+    assert!(matches!(surplus, Err(Violation::Range { field: "sum_before_removal", .. })));
+    let cases = [("sum_before_removal", "1/2"), ("sum_of_squares", "1/2")].map(|(field, value)| {
+        let file = resign(&ledger.file, 3, &key(), |line| {
+            let mut entry = serde_json::to_value(&line.entry).unwrap();
+            entry["canaries"][field] = value.into();
+            line.entry = serde_json::from_value(entry).unwrap();
+        });
+        Case::new(field, file)
+    });
+    both_refuse(&cases);
 }
 
 #[test]

@@ -249,7 +249,7 @@ pub struct World {
     pub keep_surplus: BTreeSet<usize>,
     /// Canary lanes of every round's plan.
     pub canary_lanes: u32,
-    /// Agents that add no noise, against what they owe.
+    /// Agents that add no noise and reveal the seeds of its layers as if they had.
     pub silent: BTreeSet<usize>,
     /// Heads of the ledger that T agents have cosigned.
     pub cosigned: Vec<coordinator::CosignedHead>,
@@ -571,11 +571,10 @@ impl World {
                     node.masked.push((session, electorate));
                     let mut total = Zeroizing::new(values(index, spec.round.0));
                     total.resize(spec.vector_length(), 0);
-                    let mut layers = noise_layers(index, spec.round.0, &derived, noise_seeds);
-                    if self.silent.contains(&index) {
-                        layers.clear();
+                    let layers = noise_layers(index, spec.round.0, &derived, noise_seeds);
+                    if !self.silent.contains(&index) {
+                        layers.iter().for_each(|layer| add_layer(&mut total, layer));
                     }
-                    layers.iter().for_each(|layer| add_layer(&mut total, layer));
                     self.noise.insert((index, spec.round.0), layers);
                     let packed = ticket.mask(total).unwrap();
                     let length = packed.bytes().len() as u64;
@@ -599,7 +598,14 @@ impl World {
             expected.iter_mut().zip(part).for_each(|(sum, x)| *sum += x);
             let layers = &self.noise[&(index, completed.round.0)];
             let kept = self.layers_in_total(index, layers.len(), completed.agents.len());
-            layers[..kept].iter().for_each(|layer| add_layer(&mut expected, layer));
+            if self.silent.contains(&index) {
+                // What it never added is taken off all the same.
+                let mut taken = vec![0; expected.len()];
+                layers[kept..].iter().for_each(|layer| add_layer(&mut taken, layer));
+                expected.iter_mut().zip(taken).for_each(|(sum, x)| *sum -= x);
+            } else {
+                layers[..kept].iter().for_each(|layer| add_layer(&mut expected, layer));
+            }
         }
         assert_eq!(completed.totals, expected, "a wrong sum came out");
         assert!(completed.agents.len() >= self.rule.survivors_min as usize);
