@@ -55,6 +55,7 @@ impl Programme {
             cohort: CohortRule { enrolled: AGENTS, corrupt: 2, survivors_min: SURVIVORS_MIN },
             catalogue: catalogue.digest(),
             events_before_s: 0,
+            canary_lanes: 0,
         };
         let task = chorale_task::from_plan(&plan, catalogue.len())?;
         let spec = RoundSpec {

@@ -126,6 +126,9 @@ impl Coordinator {
                 Event::Aborted { round, reason, .. } => {
                     return Err(format!("round {round} was aborted: {reason}").into());
                 }
+                Event::NoiseShort { round, .. } => {
+                    return Err(format!("the noise of round {round} is short").into());
+                }
                 Event::Finished { .. } => return Ok(completed),
                 Event::Listening { .. } | Event::RoundOpen { .. } => {}
             }

@@ -297,7 +297,7 @@ impl StorePolicy {
             .or_else(|| self.forbids_division(plan.stores_max))
             .or_else(|| above("rounds", plan.rounds, "rounds_max", rules.rounds_max))
             .or_else(|| {
-                let asked = spec.shape.coordinates;
+                let asked = u32::try_from(spec.vector_length()).unwrap_or(u32::MAX);
                 above("the vector's length", asked, "coordinates_max", rules.coordinates_max)
             })
             .or_else(|| above("persons_max", plan.persons_max, "persons_max", rules.persons_max))
@@ -419,6 +419,7 @@ mod tests {
                 cohort: CohortRule { enrolled: 12, corrupt: 2, survivors_min: 10 },
                 catalogue: Digest::plain(b"catalogue"),
                 events_before_s: 0,
+                canary_lanes: 0,
             },
             shape: Shape { coordinates: 451, clip: Rational::one() },
             model: Digest::plain(b"model"),

@@ -4,7 +4,8 @@ use chorale_dp::{
     Cap, Rational, Rho, accountant::sampler_delta_under_cap, sampler::fast::total_variation_bound,
 };
 use chorale_plan::{
-    Mechanism, Plan, SPARSE_EPOCHS_MAX, Shape, TaskSpec, delta_reserved, gaussian_cap, graph_delta,
+    Mechanism, Plan, SPARSE_EPOCHS_MAX, Shape, TaskSpec, canary::default_lanes, delta_reserved,
+    gaussian_cap, graph_delta,
 };
 use chorale_wire::{Digest, Epoch};
 
@@ -113,6 +114,10 @@ pub fn plan(
         cohort: config.cohort.rule(),
         catalogue,
         events_before_s: planned.events_before_s,
+        canary_lanes: planned.canary_lanes.unwrap_or(match cap {
+            None => 0,
+            Some(_) => default_lanes(shape.coordinates),
+        }),
     })
 }
 

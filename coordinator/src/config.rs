@@ -60,6 +60,9 @@ pub struct Config {
     /// Agents' connections that one network address may hold; the transport's default when absent.
     /// Raise it where many stores share an address.
     pub connections_per_address: Option<usize>,
+    /// The last round whose canary lanes showed too little noise, once the operator has found out
+    /// why: without it the coordinator does not start again after such a round.
+    pub noise_acknowledged: Option<u64>,
     /// The privacy budget.
     pub privacy: Privacy,
     /// The threat model.
@@ -194,6 +197,9 @@ pub struct PlannedTask {
     pub persons_max: u32,
     /// Only events before this instant are used (Unix seconds, UTC).
     pub events_before_s: u64,
+    /// Canary lanes: coordinates behind the task's, of noise alone, that show how much noise a total
+    /// carries. 0, or 256 to 2^20; when absent 30,000 where the vector is ten times as long, else 0.
+    pub canary_lanes: Option<u32>,
     /// The task's parameters.
     #[serde(default)]
     pub parameters: Parameters,

@@ -28,6 +28,7 @@ use chorale_wire::{
 use tokio::sync::mpsc;
 
 use crate::{
+    canaries::{Canaries, Cut},
     config::Config,
     error::RunError,
     events::{Event, Reporter},
@@ -92,6 +93,7 @@ struct OpenRound {
     plan: Plan,
     spec: RoundSpec,
     task: Box<dyn Task>,
+    canaries: Option<Canaries>,
     started: Instant,
     traffic_before: Traffic,
     cohort_fixed: bool,
@@ -400,12 +402,14 @@ impl Driver {
         self.position.round += 1;
         self.state.save(&self.position)?;
         let reserve = ReserveEntry::of(&spec, &derived, sign_off)?;
+        let (canaries, reserve) = Canaries::commit(&spec, &derived, reserve)?;
         self.records.append(Entry::Reserve(Box::new(reserve)), &self.key, now_s())?;
         let able: Vec<AgentId> = self.machine.able_agents().cloned().collect();
         self.round = Some(OpenRound {
             plan,
             spec: spec.clone(),
             task,
+            canaries,
             started: Instant::now(),
             traffic_before: self.traffic,
             cohort_fixed: false,
@@ -552,8 +556,9 @@ impl Driver {
         let Some(open) = self.round.take() else { return Ok(()) };
         self.server.expect_no_uploads();
         let survivors = completed.survivors.len() as u32;
+        let Cut { data, opening } = Cut::make(open.canaries.as_ref(), completed, &self.state)?;
         let total = NoisyTotal::from_lattice(
-            &completed.totals,
+            data,
             open.plan.scale_bits,
             survivors,
             completed.noise_variance.as_ref(),
@@ -585,6 +590,7 @@ impl Driver {
             vectors: completed.vector_digests.clone(),
             transcript: completed.transcript,
             output_model: self.model_digest,
+            canaries: opening,
         };
         let head = self.records.release(released, &self.key, now_s())?;
         self.state.save(&next)?;
@@ -603,6 +609,13 @@ impl Driver {
         let actions = self.machine.conclude(self.model_digest, head.seq, head.hash);
         self.carry_out(actions)?;
         self.offer_head()?;
+        if self.records.noise_short() == Some(completed.round) {
+            // The agents know that the round is over. The model stays here, and nothing follows.
+            let (round, plan) = (completed.round.0, open.plan.name.clone());
+            self.reporter.report(&Event::NoiseShort { round, plan });
+            self.given_up = Some(RunError::NoiseShort { round: completed.round });
+            return Ok(());
+        }
         if self.programme.is_over(&self.position) { self.finish() } else { Ok(()) }
     }
 

@@ -148,6 +148,29 @@ pub enum RunError {
         /// Why.
         reason: String,
     },
+    /// A round's canary lanes show too little noise.
+    #[error(
+        "round {round}: its canary lanes show less noise than its survivors owe, so at least one of \
+         them did not add its share. The round is charged; no model made from it leaves the \
+         coordinator. Find out which agent it is, then set noise_acknowledged = {round} in the \
+         configuration and start again"
+    )]
+    NoiseShort {
+        /// The round.
+        round: RoundNumber,
+    },
+    /// The operator acknowledges what did not happen.
+    #[error(
+        "noise_acknowledged is {acknowledged}, and that is not the last round whose noise was \
+         short: name that round, or take the line out where there is none"
+    )]
+    NoiseNotShort {
+        /// What the configuration says.
+        acknowledged: u64,
+    },
+    /// The operating system gives no randomness.
+    #[error("no coins for the canary lanes: the operating system gives no randomness")]
+    Randomness(#[source] getrandom::Error),
     /// There is nothing left to run.
     #[error("all plans of the programme are done")]
     ProgrammeOver,

@@ -84,6 +84,14 @@ pub enum Event {
         /// Seconds since the round opened.
         seconds: f64,
     },
+    /// A released round's canary lanes show less noise than its survivors owe: the coordinator
+    /// stops, and keeps the model back.
+    NoiseShort {
+        /// The round.
+        round: u64,
+        /// The plan's name.
+        plan: String,
+    },
     /// A round ended without a result.
     Aborted {
         /// The round.
@@ -128,6 +136,7 @@ impl Reporter {
     /// Reports one event.
     pub fn report(&self, event: &Event) {
         match event {
+            Event::NoiseShort { .. } => tracing::error!(?event),
             Event::Aborted { .. } | Event::Refused { .. } | Event::BudgetWait { .. } => {
                 tracing::warn!(?event)
             }

@@ -5,6 +5,7 @@
 //! Reading order: [`config`], [`service`], `driver`, [`cli`].
 
 pub mod calibrate;
+mod canaries;
 pub mod caps;
 pub mod changes;
 pub mod cli;

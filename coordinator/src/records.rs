@@ -155,6 +155,11 @@ impl Records {
         self.chain.certified().map(kept).collect()
     }
 
+    /// The last released round whose canary lanes show too little noise.
+    pub(crate) fn noise_short(&self) -> Option<RoundNumber> {
+        self.chain.noise_short()
+    }
+
     /// Rounds that a crash left open.
     pub(crate) fn open_rounds(&self) -> Vec<RoundNumber> {
         self.chain.open_rounds()

@@ -10,6 +10,7 @@ use chorale_wire::{AgentId, Digest, Epoch, RoundNumber, SecretKey};
 use serde::Serialize;
 
 use crate::{
+    canaries,
     caps::{self, CapForecast, PlanCost},
     config::Config,
     driver::{Driver, Parts, now_s},
@@ -58,6 +59,7 @@ pub async fn serve(
     let mut records =
         Records::open(&ledger, &config, &programme, &key, authority, compliance, now_s())?;
     let (position, model) = recover(&state, &mut records, &programme, &key)?;
+    canaries::check_acknowledged(records.noise_short(), config.noise_acknowledged)?;
     let admit = |_: &AgentId, _: &Digest| true;
     let mut bounds =
         ServerConfig::new(config.listen, credentials.clone(), std::sync::Arc::new(admit));
@@ -146,6 +148,8 @@ pub struct PlanForecast {
     pub rounds: u32,
     /// Coordinates of its vector.
     pub coordinates: u32,
+    /// Canary lanes behind them.
+    pub canary_lanes: u32,
     /// Δ in lattice units.
     pub delta: u64,
     /// Noise multiplier z = σ/Δ that T_min - A honest survivors carry; absent without noise.
@@ -237,10 +241,11 @@ fn plan_forecast(spec: &RoundSpec, derived: &Derived) -> PlanForecast {
         task: spec.plan.task.name.clone(),
         rounds: spec.plan.rounds,
         coordinates,
+        canary_lanes: spec.plan.canary_lanes,
         delta: derived.delta,
         noise_multiplier,
         modulus_bits: derived.modulus_bits,
-        megabytes: f64::from(coordinates) * f64::from(derived.modulus_bits) / 8e6,
+        megabytes: spec.vector_length() as f64 * f64::from(derived.modulus_bits) / 8e6,
         rho: derived
             .rho
             .as_ref()

@@ -52,6 +52,15 @@ pub enum StateError {
         /// The file.
         path: PathBuf,
     },
+    /// A file of lanes' totals failed.
+    #[error("the canary lanes' totals cannot be written to {path}: check the disk")]
+    Lanes {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
     /// A model file failed.
     #[error("the model file {path} cannot be {action}: check the disk")]
     Model {
@@ -70,6 +79,7 @@ pub(crate) struct State {
     path: PathBuf,
     database: Database,
     models: PathBuf,
+    lanes: PathBuf,
 }
 
 impl State {
@@ -80,6 +90,7 @@ impl State {
     pub(crate) fn open(folder: &Path) -> Result<Self, StateError> {
         let path = folder.join("coordinator.redb");
         let models = folder.join("models");
+        let lanes = folder.join("lanes");
         std::fs::create_dir_all(&models).map_err(|source| StateError::Model {
             path: models.clone(),
             action: "created",
@@ -90,7 +101,7 @@ impl State {
             action: "opened",
             source: Box::new(source.into()),
         })?;
-        Ok(Self { path, database, models })
+        Ok(Self { path, database, models, lanes })
     }
 
     /// The stored position; the beginning where there is none.
@@ -161,21 +172,23 @@ impl State {
     /// [`StateError::Model`] when the disk refuses.
     pub(crate) fn save_model(&self, digest: &Digest, bytes: &[u8]) -> Result<PathBuf, StateError> {
         let path = self.model_path(digest);
-        let aside = path.with_extension("part");
-        let write = || -> std::io::Result<()> {
-            let mut file = std::fs::File::create(&aside)?;
-            std::io::Write::write_all(&mut file, bytes)?;
-            file.sync_all()?;
-            std::fs::rename(&aside, &path)?;
-            // The name must be on the disk too before a position or the ledger counts on it.
-            std::fs::File::open(&self.models)?.sync_all()
-        };
-        write().map_err(|source| StateError::Model {
+        write_durably(&self.models, &path, bytes).map_err(|source| StateError::Model {
             path: path.clone(),
             action: "written",
             source,
         })?;
         Ok(path)
+    }
+
+    /// Stores the totals of a round's canary lanes, one number a line: they hold noise alone.
+    ///
+    /// # Errors
+    /// [`StateError::Lanes`] when the disk refuses.
+    pub(crate) fn save_lanes(&self, round: u64, totals: &str) -> Result<(), StateError> {
+        let path = self.lanes.join(format!("{round}.lanes"));
+        std::fs::create_dir_all(&self.lanes)
+            .and_then(|()| write_durably(&self.lanes, &path, totals.as_bytes()))
+            .map_err(|source| StateError::Lanes { path, source })
     }
 
     /// The bytes of a stored model.
@@ -194,6 +207,17 @@ impl State {
     fn failed(&self, action: &'static str, source: redb::Error) -> StateError {
         StateError::Database { path: self.path.clone(), action, source: Box::new(source) }
     }
+}
+
+/// Written aside, synced, renamed, the folder synced: the name must be on the disk too before a
+/// position or the ledger counts on it.
+fn write_durably(folder: &Path, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let aside = path.with_extension("part");
+    let mut file = std::fs::File::create(&aside)?;
+    std::io::Write::write_all(&mut file, bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&aside, path)?;
+    std::fs::File::open(folder)?.sync_all()
 }
 
 #[cfg(test)]

@@ -28,3 +28,14 @@ def epsilon_gaussian(rounds, delta):
         tail = math.exp(middle) * math.erfc(b) if middle < 700 else 0.0  # without it the figure is larger
         low, high = (middle, high) if (math.erfc(a) - tail * (1 - 1e-12)) / 2 > target else (low, middle)
     return high * (1 + 1e-12) + 2 * toll
+
+def rho_of(ledger):
+    return "unprotected" if ledger.genesis.cap_rho == "unprotected" else ledger.spent + ledger.held("rho")
+
+def epsilons(ledgers, delta):
+    """Epsilon by zCDP and by the exact Gaussian, of all rounds that are charged or open."""
+    rounds = [entry for ledger in ledgers for entry in ledger.counted + list(ledger.open.values())]
+    if any(rho_of(ledger) == "unprotected" for ledger in ledgers):
+        return math.inf, math.inf
+    total = float(sum(map(rho_of, ledgers), Fraction(0))) * (1 + 1e-15)
+    return (epsilon_zcdp(total, delta), epsilon_gaussian(rounds, delta)) if rounds else (0.0, 0.0)

@@ -11,6 +11,9 @@ def need(holds, reason):
     if not holds:
         raise Refused(reason)
 
+def digest(*parts):
+    return hashlib.sha256(b"".join(len(part).to_bytes(8, "big") + part for part in parts)).digest()
+
 def once(pairs):
     need(len(dict(pairs)) == len(pairs), "a key stands twice")
     return dict(pairs)
@@ -31,11 +34,13 @@ FORMS = {name: dict(field.split(":") for field in fields.split()) for name, fiel
     "membership": "identity:hex tls_key:hex administrator:hex not_before_s:u64 not_after_s:u64 enrolled:u32 "
     "signature:sig",
     "reserve": "kind:reserve round:u64 epoch:u64 plan:text plan_digest:hex sign_off:sig task:text coordinates:u32 "
-    "mechanism:discrete-gaussian|unprotected scale_bits:u32 delta:u64 sigma_squared:ratio? model:hex rho:rho "
+    "mechanism:discrete-gaussian|unprotected scale_bits:u32 delta:u64 sigma_squared:ratio? model:hex rho:rho canaries:lanes? "
     "share_variance:ratio? noise_levels:u32[]? sampler_distance:ratio? survivors_min:u32 corrupt:u32 "
     f"modulus_bits:u32 clip_share_rule:{IDENTITY} rounding_rule:unbiased-per-coordinate clip_share:ratio?",
     "release": "kind:release round:u64 session:hex survivors:id[] vectors:hex[] transcript:hex "
-    "output_model:hex rho:rho spent:rho",
+    "output_model:hex canaries:opening? rho:rho spent:rho",
+    "lanes": "lanes:u32 commitment:hex",
+    "opening": "seed:hex totals:hex sum_of_squares:ratio sum_before_removal:ratio? right:u32",
     "abort": "kind:abort round:u64 cause:cohort|survivors|votes|shares|stopped committed:bool "
     "unmask_started:bool rho_charged:rho spent:rho certificate:proof?",
     "cosigned": "kind:cosigned seq:u64 hash:hex voters:id[] signatures:sig[]",

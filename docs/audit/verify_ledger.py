@@ -4,13 +4,14 @@
 It shares no code with Chorale, so that an auditor need not trust Chorale's own verifier. Costs, sums
 and caps are exact fractions; the two figures of epsilon are floats, rounded up. Exit codes: 0 every
 file holds, 1 one does not (the first entry at fault is named), 2 wrong usage."""
-import argparse, hashlib, json, math, re, sys
+import argparse, json, math, re, sys
 from fractions import Fraction
 from pathlib import Path
 
+import canary
 from ed25519 import signed
-from epsilon import epsilon_gaussian, epsilon_zcdp, tau
-from lines import Refused, need, parse
+from epsilon import epsilons, tau
+from lines import Refused, digest, need, parse
 from promise import check, fits, rises
 
 # The rules.
@@ -18,9 +19,6 @@ from promise import check, fits, rises
 def number(value):
     tag, size = next(pair for pair in ((0xFB, 2), (0xFC, 4), (0xFD, 8)) if value < 256**pair[1])
     return bytes([value]) if value <= 250 else bytes([tag]) + value.to_bytes(size, "big")
-
-def digest(*parts):
-    return hashlib.sha256(b"".join(len(part).to_bytes(8, "big") + part for part in parts)).digest()
 
 class Ledger:
     """Where a ledger stands after some entries."""
@@ -85,6 +83,7 @@ class Ledger:
              and entry.clip_share_rule == genesis.identity_method, "a field differs from genesis")
         need(entry.clip_share == (genesis.stores_max and Fraction(1, genesis.stores_max)), "clip_share is not 1/stores_max")
         self.cohort(entry.survivors_min, len(roster.agents))
+        canary.committed(entry)
         noise = entry.sigma_squared, entry.share_variance, entry.sampler_distance
         entry.roster, entry.samplers, self.last_round = roster, Fraction(0), entry.round
         if genesis.cap_rho == "unprotected":
@@ -129,6 +128,7 @@ class Ledger:
         need(len(entry.vectors) == len(entry.survivors), "there is not one vector for each survivor")
         need(entry.session not in self.sessions, "the session stands in an earlier entry")
         need(entry.rho == held.rho, "rho differs from the reservation")
+        canary.opened(held, entry)
         self.sessions.add(entry.session)
         self.end(entry, entry.rho)
 
@@ -184,17 +184,6 @@ class Ledger:
             key, payload = roster.memberships[slot].identity, session + number(slot) + b"\x01"
             need(signed(key, b"survivor vote", payload, signature), f"{roster.agents[slot]} did not vote to abort")
 
-def rho_of(ledger):
-    return "unprotected" if ledger.genesis.cap_rho == "unprotected" else ledger.spent + ledger.held("rho")
-
-def epsilons(ledgers, delta):
-    """Epsilon by zCDP and by the exact Gaussian, of all rounds that are charged or open."""
-    rounds = [entry for ledger in ledgers for entry in ledger.counted + list(ledger.open.values())]
-    if any(rho_of(ledger) == "unprotected" for ledger in ledgers):
-        return math.inf, math.inf
-    total = float(sum(map(rho_of, ledgers), Fraction(0))) * (1 + 1e-15)
-    return (epsilon_zcdp(total, delta), epsilon_gaussian(rounds, delta)) if rounds else (0.0, 0.0)
-
 def figures(ledger, predecessors):
     """What a ledger says, and the total over it and its predecessors as far as they were given."""
     genesis, noise = ledger.genesis, ledger.genesis.cap_rho != "unprotected"
@@ -204,6 +193,7 @@ def figures(ledger, predecessors):
     shown |= {"rho_spent": ledger.spent if noise else "unprotected",
               "rho_reserved": ledger.held("rho") if noise else "unprotected"}
     shown["epsilon_zcdp"], shown["epsilon_gaussian"] = epsilons([ledger], delta)
+    shown |= canary.figures(ledger, delta)
     seen, missing, wanted = {}, set(), list(genesis.predecessors)
     given = {predecessor.genesis.federation: predecessor for predecessor in predecessors}
     while wanted:
@@ -270,6 +260,7 @@ def main():
     arguments.add_argument("--key", metavar="KEY", help="the coordinator's key as the agents know it")
     arguments.add_argument("--predecessor", metavar="FILE", action="append", default=[],
                            help="the ledger of an earlier federation that genesis names")
+    arguments.add_argument("--lanes", metavar="FOLDER", help="the lanes' totals that the coordinator keeps, to recount")
     arguments.add_argument("--json", action="store_true", help="one JSON object for each file")
     options, failed = arguments.parse_args(), False
     if not re.fullmatch("([0-9]{1,19}:[0-9a-f]{64})?/([0-9a-f]{64})?", f"{options.head or ''}/{options.key or ''}"):
@@ -280,6 +271,7 @@ def main():
         try:
             ledger = verify(Path(path).read_bytes(), head, key)
             shown = {"verified": True} | figures(ledger, [verify(Path(path).read_bytes()) for path in options.predecessor])
+            shown |= {"rounds_recounted": canary.recounted(ledger, Path(options.lanes))} if options.lanes else {}
             shown |= {"head": f"{len(ledger.hashes) - 2}:{ledger.hashes[-1].hex()}",
                       "complete_up_to": ledger.complete_up_to, "cosigners": ledger.cosigners,
                       "cosigned_up_to": ledger.cosigned if ledger.cosigners else None}

@@ -265,6 +265,7 @@ impl Round {
             },
             catalogue: catalogue.digest(),
             events_before_s: 0,
+            canary_lanes: 0,
         };
         let task = chorale_task::from_plan(&plan, items as usize).unwrap();
         let shape: Shape = task.shape(&model);

@@ -5,6 +5,8 @@
 //! ledger says of the rounds it gave a vector to.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod canaries;
+
 use chorale_coordinator::events::Event;
 use chorale_dp::Rational;
 use chorale_ledger::{Head, Outcome, Report};

@@ -188,6 +188,7 @@ impl Recorder {
             cohort: rule.clone(),
             catalogue: catalogue.digest(),
             events_before_s: 4_000_000_000,
+            canary_lanes: 0,
         };
         let task = chorale_task::from_plan(&plan, catalogue.len()).unwrap();
         let spec = RoundSpec {

@@ -13,7 +13,10 @@ pub struct Permit {
     pub(crate) federation: FederationId,
     pub(crate) round: RoundNumber,
     pub(crate) spec: Digest,
+    /// The task's coordinates, at the front of the vector.
     pub(crate) coordinates: usize,
+    /// All coordinates, the canary lanes at the end included: those hold noise alone.
+    pub(crate) length: usize,
     pub(crate) scale_bits: u8,
     pub(crate) persons_max: u32,
     pub(crate) clip: u64,
@@ -98,6 +101,7 @@ impl Permit {
             round,
             spec: spec_digest,
             coordinates: spec.shape.coordinates as usize,
+            length: spec.vector_length(),
             scale_bits: spec.plan.scale_bits,
             persons_max: spec.plan.persons_max,
             clip: derived.clip,

@@ -193,7 +193,7 @@ fn check_ticket<E: std::error::Error + Send + Sync + 'static>(
     if ticket.spec() != permit.spec {
         return differs("round spec");
     }
-    if ticket.coordinates() != permit.coordinates {
+    if ticket.coordinates() != permit.length {
         return differs("number of coordinates");
     }
     if ticket.modulus_bits() != permit.modulus_bits {

@@ -32,7 +32,7 @@ impl<'a, R: CryptoRng + ?Sized> Sink<'a, R> {
             rounding,
             meter,
             scratch: Scratch::new(),
-            sum: Summed::zero(permit.coordinates),
+            sum: Summed::zero(permit.length),
             last: None,
             persons: 0,
             refused: None,

@@ -66,7 +66,8 @@ impl Summed {
         Self(Zeroizing::new(vec![0; coordinates]))
     }
 
-    /// Adds one person's vector; `index` names the coordinates of a sparse one.
+    /// Adds one person's vector; `index` names the coordinates of a sparse one. A vector is as long
+    /// as the task's coordinates, so that no person reaches the canary lanes behind them.
     ///
     /// No sum leaves i64: each coordinate is at most Δ in magnitude, at most P_max are added, and
     /// a spec with P_max·Δ of 2^61 or more has no modulus.

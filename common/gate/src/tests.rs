@@ -105,6 +105,7 @@ fn spec(coordinates: u32, mechanism: Mechanism) -> RoundSpec {
             cohort: CohortRule { enrolled: 4, corrupt: 1, survivors_min: 4 },
             catalogue: Digest::plain(b"catalogue"),
             events_before_s: 0,
+            canary_lanes: 0,
         },
         shape: Shape { coordinates, clip: Rational::one() },
         model: Digest::plain(b"model"),
@@ -203,7 +204,7 @@ fn give(people: &People) -> impl FnOnce(&mut dyn PersonSink) -> Result<(), SinkE
 /// What four agents' releases add up to, each with the people given.
 fn total(spec: &RoundSpec, round: u64, people: &[People; 4], rng: &mut ChaCha20Rng) -> Vec<i64> {
     let derived = spec.derive(AGENTS.into()).unwrap();
-    let (coordinates, bits) = (spec.shape.coordinates as usize, derived.modulus_bits);
+    let (coordinates, bits) = (spec.vector_length(), derived.modulus_bits);
     let session = Session::new(round);
     let releases: Vec<Release> = (0..AGENTS)
         .map(|slot| {
@@ -253,6 +254,52 @@ fn an_all_zero_input_shows_full_noise_on_every_coordinate() {
         // Without any one agent's share, at least σ² is left.
         assert!(mean * 3.0 / 4.0 > f64::from(3 << 20) * 0.98);
     }
+}
+
+/// Lanes hold noise of the same variance as elsewhere, and nothing of any person.
+#[test]
+fn no_person_reaches_the_canary_lanes() {
+    let mut spec = spec(64, noisy());
+    spec.plan.canary_lanes = 4096;
+    // Norm 1 in the task's last coordinate: 2^16 an agent, 64 standard deviations of one share.
+    let mut last = vec![0.0; 64];
+    last[63] = 1.0;
+    let dense: People = vec![(who(1), Part::Dense(last))];
+    let sparse: People = vec![(who(1), Part::Sparse(vec![63], vec![1.0]))];
+    let people = [dense.clone(), sparse.clone(), dense, sparse];
+    let mut rng = ChaCha20Rng::seed_from_u64(11);
+    let total = total(&spec, 1, &people, &mut rng);
+    assert_eq!(total.len(), 64 + 4096);
+    assert!((total[63] - (4 << 16)).abs() < 10 << 11, "{}", total[63]);
+    let variance = 4.0 * f64::from(1 << 20);
+    assert!(total[64..].iter().all(|x| (*x as f64).powi(2) < 36.0 * variance));
+    let squares: f64 = total[64..].iter().map(|x| (*x as f64).powi(2)).sum();
+    let off = squares / (4096.0 * variance) - 1.0;
+    assert!(off.abs() < 5.0 * (2.0f64 / 4096.0).sqrt(), "{off}");
+    // A part that would reach a lane is refused, and a ticket without the lanes is for another
+    // vector.
+    let derived = spec.derive(AGENTS.into()).unwrap();
+    let session = Session::new(2);
+    let long: People = vec![(who(1), Part::Dense(vec![0.0; 65]))];
+    let beyond: People = vec![(who(1), Part::Sparse(vec![64], vec![1.0]))];
+    for people in [long, beyond] {
+        let ticket = session.ticket(0, 64 + 4096, derived.modulus_bits, SPEC);
+        let mut noise = source(&derived, &mut rng);
+        let refused =
+            release(permit(&spec), &mut rng, Protection::Noise(&mut noise), ticket, give(&people));
+        assert!(matches!(refused, Err(ReleaseError::Sink { .. })));
+    }
+    let ticket = session.ticket(0, 64, derived.modulus_bits, SPEC);
+    let mut noise = source(&derived, &mut rng);
+    let protection = Protection::Noise(&mut noise);
+    let refused = release(permit(&spec), &mut rng, protection, ticket, give(&People::new()));
+    let field = "number of coordinates";
+    assert!(matches!(refused, Err(ReleaseError::Ticket { field: found, .. }) if found == field));
+}
+
+fn source(derived: &Derived, rng: &mut ChaCha20Rng) -> FastDiscreteGaussian<ChaCha20Rng> {
+    let variance = derived.share_variance.as_ref().unwrap();
+    FastDiscreteGaussian::new(variance, ChaCha20Rng::from_rng(rng)).unwrap()
 }
 
 #[test]

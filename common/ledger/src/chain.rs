@@ -10,6 +10,7 @@ use chorale_wire::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    canary::CanaryOpening,
     canonical::{self, CanonicalError, hex32, hex64, whole},
     entry::{AbortEntry, AbortProof, Entry, GenesisEntry, Privacy, ReleaseEntry},
     rules::{CertifiedRound, Links, State, Violation},
@@ -165,6 +166,8 @@ pub struct Released {
     pub transcript: Digest,
     /// Digest of the model after the round.
     pub output_model: Digest,
+    /// What its canary lanes showed; for a round that was reserved with lanes.
+    pub canaries: Option<CanaryOpening>,
 }
 
 impl Chain {
@@ -242,6 +245,7 @@ impl Chain {
             vectors: released.vectors,
             transcript: released.transcript,
             output_model: released.output_model,
+            canaries: released.canaries,
             spent: self.state.spent_with(&rho),
             rho,
         })))
@@ -364,6 +368,13 @@ impl Chain {
     /// The latest rounds that the agents voted to abort, oldest first, for agents that missed it.
     pub fn certified(&self) -> impl Iterator<Item = &CertifiedRound> {
         self.state.certified()
+    }
+
+    /// The last released round whose canary lanes show too little noise: whoever runs the
+    /// federation has to look into it before anything else is released.
+    #[must_use]
+    pub fn noise_short(&self) -> Option<RoundNumber> {
+        self.state.noise_short()
     }
 
     /// Rounds that are reserved and not ended, ascending: after a crash each needs an ABORT.

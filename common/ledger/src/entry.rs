@@ -10,6 +10,7 @@ use chorale_wire::{
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
+use crate::canary::{CanaryCommitment, CanaryOpening};
 use crate::canonical::{hex32, hex32_list, hex64, hex64_list, number, whole};
 use crate::chain::Head;
 use crate::change::ChangeEntry;
@@ -259,6 +260,10 @@ pub struct ReserveEntry {
     /// together, from the exact law, paid from δ; absent without noise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sampler_distance: Option<Rational>,
+    /// Canary lanes behind the coordinates, and the commitment to their coins; absent without
+    /// lanes. They hold no data and cost nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canaries: Option<CanaryCommitment>,
     /// Digest of the model that the contributions are computed on.
     #[serde(with = "hex32")]
     pub model: Digest,
@@ -286,6 +291,10 @@ pub struct ReleaseEntry {
     /// Digest of the model after the round.
     #[serde(with = "hex32")]
     pub output_model: Digest,
+    /// The canaries' coins and what their lanes showed; present exactly where RESERVE commits to
+    /// them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canaries: Option<CanaryOpening>,
     /// What the round is charged: all that it reserved.
     pub rho: Privacy,
     /// Sum of all charges, this one included.
@@ -350,7 +359,8 @@ pub struct CosignedEntry {
 
 impl ReserveEntry {
     /// The reservation of a round, from its spec and what was derived from it, for agents that
-    /// use the fast sampler. `sign_off` is the compliance key's for the plan.
+    /// use the fast sampler. `sign_off` is the compliance key's for the plan. A plan with canary
+    /// lanes needs [`Self::with_canaries`] too.
     ///
     /// # Errors
     /// [`PlanError`] when the plan cannot be encoded.
@@ -385,9 +395,19 @@ impl ReserveEntry {
             sampler_distance: derived.share_variance.as_ref().map(|_| {
                 &Rational::from_integer(derived.layers.len() as u64) * &total_variation_bound()
             }),
+            canaries: None,
             model: spec.model,
             rho: derived.rho.clone().map_or(Privacy::Unprotected, Privacy::Rho),
         })
+    }
+}
+
+impl ReserveEntry {
+    /// The same with a commitment to the canary coins that `seed` gives, for a plan with `lanes`.
+    #[must_use]
+    pub fn with_canaries(mut self, lanes: u32, seed: &[u8; 32]) -> Self {
+        self.canaries = Some(CanaryCommitment::new(lanes, seed, self.round));
+        self
     }
 }
 

@@ -9,6 +9,7 @@
 //!
 //! Reading order: [`entry`], [`rules`], [`chain`], [`verify()`], [`report`].
 
+pub mod canary;
 mod canonical;
 pub mod chain;
 pub mod change;
@@ -19,6 +20,7 @@ pub mod report;
 pub mod rules;
 mod verify;
 
+pub use canary::{CanaryCommitment, CanaryFigures, CanaryLine, CanaryOpening};
 pub use canonical::CanonicalError;
 pub use chain::{Chain, Head, HeadError, LedgerError, Released, torn_tail};
 pub use change::{Change, ChangeEntry};

@@ -9,7 +9,7 @@ use chorale_wire::AgentId;
 use crate::{
     entry::{Privacy, Unit},
     lineage::Lineage,
-    report::{Completeness, Outcome, Report, RoundLine, round_up},
+    report::{Completeness, Outcome, Report, RoundLine, round_down, round_up},
 };
 
 /// Most agents that the page lists one by one.
@@ -52,6 +52,7 @@ impl Page<'_> {
         );
         self.summary(&mut page);
         self.in_words(&mut page);
+        measured(&mut page, report);
         burn_down(&mut page, report);
         rounds(&mut page, report);
         endings(&mut page, report);
@@ -191,6 +192,70 @@ impl Page<'_> {
             report.head, report.coordinator, report.compliance
         );
     }
+}
+
+/// What canary lanes showed, beside what is proven; short noise first and loudly.
+fn measured(page: &mut String, report: &Report) {
+    let Some(canaries) = &report.canaries else { return };
+    page.push_str("<h2>What was measured</h2>");
+    if !canaries.short.is_empty() {
+        let short: Vec<String> = canaries.short.iter().map(u64::to_string).collect();
+        let below = report.rounds.iter().filter_map(|line| line.canaries.as_ref());
+        let below = below.filter(|line| line.below_promise).count();
+        let _ = write!(
+            page,
+            "<p class=\"alarm\"><strong>Noise is short in round {}.</strong> At least one store in \
+             the total did not add the noise it owes. {}</p>",
+            short.join(", "),
+            if below == 0 {
+                "What is proven holds as long as no more stores fail to than may deviate."
+            } else {
+                "It is so short that what is proven does not hold for every such round."
+            }
+        );
+    }
+    if canaries.contradict() {
+        page.push_str(
+            "<p class=\"alarm\"><strong>What was measured contradicts what is proven.</strong> Do \
+             not rely on any figure of this page before that is explained.</p>",
+        );
+    }
+    let _ = write!(
+        page,
+        "<p>{} rounds carried canary lanes: places in the vector that hold noise and no data. Their \
+         noise was measured, and an attacker's experiment was made in each of them. For one such \
+         round, ε is at least {} by measurement (confidence {:.0} %; {} of {} guesses were right) and \
+         at most {} by proof, at δ = {:.3e}.</p><p class=\"fine\">A measurement cannot prove \
+         protection; it can only fail to refute it. Lanes find faults. A store that noises the lanes \
+         and nothing else is not found by them.</p><table class=\"who\"><thead><tr><th>round</th>\
+         <th>lanes</th><th>noise measured</th><th>guesses right</th><th>verdict</th></tr></thead><tbody>",
+        canaries.rounds,
+        round_down(canaries.epsilon_lower),
+        canaries.confidence * 100.0,
+        canaries.right,
+        canaries.guesses,
+        round_up(canaries.epsilon_upper),
+        report.epsilon.delta_mechanism
+    );
+    for line in &report.rounds {
+        let Some(shown) = &line.canaries else { continue };
+        let verdict = match (shown.short, shown.below_promise) {
+            (false, _) => "as owed",
+            (true, false) => "<strong>short</strong>",
+            (true, true) => "<strong>short, and less than was promised</strong>",
+        };
+        let _ = write!(
+            page,
+            "<tr><td>{}</td><td>{}</td><td>{:.1} % of what is owed</td><td>{} of {}</td>\
+             <td>{verdict}</td></tr>",
+            line.round,
+            shown.lanes,
+            shown.noise * 100.0,
+            shown.right,
+            shown.guesses
+        );
+    }
+    page.push_str("</tbody></table>");
 }
 
 /// ρ that is left of the cap after each round, as steps.
@@ -418,7 +483,7 @@ main{max-width:60rem;margin:2rem auto;padding:0 1rem}h1{font-size:1.6rem}h2{font
 .tiles b{display:block;font-size:1.5rem;font-variant-numeric:tabular-nums}\
 table{border-collapse:collapse;width:100%;font-size:.85rem;font-variant-numeric:tabular-nums}\
 th,td{text-align:left;padding:.25rem .5rem;border-bottom:1px solid #e3e8ef;vertical-align:top}\
-table.who{width:auto}code{font-size:.8rem;overflow-wrap:anywhere}.fine{font-size:.8rem;color:#556270}\
+table.who{width:auto}.alarm{border:2px solid #b3261e;border-radius:6px;padding:.6rem .9rem;color:#8c1d18}code{font-size:.8rem;overflow-wrap:anywhere}.fine{font-size:.8rem;color:#556270}\
 svg{width:100%;max-width:46rem;font:12px system-ui,sans-serif}.grid{stroke:#e3e8ef}\
 .line{fill:none;stroke:#1f5fa8;stroke-width:2}.spent{fill:#1f5fa8}.back{fill:#fff;stroke:#1f5fa8}\
 @media print{main{max-width:none;margin:0}body{font-size:11pt}h2{break-after:avoid}tr,svg,.tiles li{break-inside:avoid}\

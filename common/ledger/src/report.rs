@@ -14,6 +14,7 @@ use chorale_wire::{AgentId, Epoch, FederationId, PublicKey, limits::COMPLETE_GRA
 use serde::{Serialize, Serializer};
 
 use crate::{
+    canary::{CanaryFigures, CanaryLine},
     canonical::hex32,
     chain::{Head, Line},
     entry::{
@@ -76,6 +77,9 @@ pub struct Report {
     pub reserved: Privacy,
     /// What is charged and reserved, as ε at δ.
     pub epsilon: Epsilon,
+    /// What canary lanes showed; absent where no round had any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub canaries: Option<CanaryFigures>,
     /// The last entry.
     pub head: Head,
     /// The last head that T agents of the roster in force have cosigned.
@@ -156,6 +160,9 @@ pub struct RoundLine {
     pub survivors_min: u32,
     /// What it reserved, exactly.
     pub rho: Privacy,
+    /// What its canary lanes showed, where it has a total and lanes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub canaries: Option<CanaryLine>,
     /// How it ended.
     pub outcome: Outcome,
     /// Number of the RESERVE entry.
@@ -251,6 +258,7 @@ impl Recorder {
                     coordinates: reserve.coordinates,
                     survivors_min: reserve.survivors_min,
                     rho: reserve.rho.clone(),
+                    canaries: None,
                     outcome: Outcome::Open,
                     reserved_at: line.seq,
                     time_s: line.time_s,
@@ -261,9 +269,11 @@ impl Recorder {
             Entry::Release(release) => {
                 let survivors = release.survivors.len() as u32;
                 self.end(release.round.0, Outcome::Released { survivors });
-                if let Some((line, _, _)) =
+                if let Some((line, reserve, _)) =
                     self.rounds.iter_mut().find(|(line, _, _)| line.round == release.round.0)
                 {
+                    let opened = release.canaries.as_ref();
+                    line.canaries = opened.and_then(|opened| opened.shows(reserve, survivors));
                     line.survivors.clone_from(&release.survivors);
                 }
             }
@@ -313,6 +323,7 @@ impl Recorder {
             spent: state.spent(),
             reserved: state.reserved(),
             epsilon: self.epsilon(state),
+            canaries: self.canaries(state),
             head,
             cosigned: state.cosigned(),
             cosigners: self.cosigners as u32,
@@ -323,6 +334,16 @@ impl Recorder {
             rosters: self.rosters,
             rounds: self.rounds.into_iter().map(|(line, _, _)| line).collect(),
         }
+    }
+
+    /// What the canary lanes of all measured rounds show.
+    fn canaries(&self, state: &State) -> Option<CanaryFigures> {
+        let genesis = state.genesis();
+        let delta = (&genesis.delta - &genesis.delta_reserved).to_f64_down();
+        let rounds = self.rounds.iter();
+        let measured =
+            rounds.filter_map(|(line, reserve, _)| Some((reserve, line.canaries.as_ref()?)));
+        CanaryFigures::of(measured, delta)
     }
 
     /// Every round that is charged or open, with its roster's size.
@@ -433,6 +454,7 @@ impl fmt::Display for Report {
             self.entries, self.epochs, self.released, self.aborted, self.open
         )?;
         self.figures(f)?;
+        self.measured(f)?;
         if !self.rounds.is_empty() {
             writeln!(f)?;
             self.table(f)?;
@@ -519,6 +541,34 @@ impl Report {
         )
     }
 
+    /// What canary lanes showed, beside what is proven.
+    fn measured(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(canaries) = &self.canaries else { return Ok(()) };
+        writeln!(
+            f,
+            "ε of a round   at least {} measured (confidence {:.0} %, {} of {} guesses right in {} \
+             rounds), at most {} proven, at δ = {:.3e}{}",
+            round_down(canaries.epsilon_lower),
+            canaries.confidence * 100.0,
+            canaries.right,
+            canaries.guesses,
+            canaries.rounds,
+            round_up(canaries.epsilon_upper),
+            self.epsilon.delta_mechanism,
+            if canaries.contradict() { ": A CONTRADICTION" } else { "" }
+        )?;
+        if canaries.short.is_empty() {
+            return writeln!(f, "noise          as much as is owed in every measured round");
+        }
+        let short: Vec<String> = canaries.short.iter().map(u64::to_string).collect();
+        writeln!(
+            f,
+            "noise          SHORT in round {}: not every survivor added its share; find out which \
+             before anything else is released",
+            short.join(", ")
+        )
+    }
+
     fn table(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
@@ -531,14 +581,21 @@ impl Report {
                 Privacy::Unprotected => "no noise".into(),
             };
             let outcome = &line.outcome;
+            let short = line.canaries.as_ref().is_some_and(|canaries| canaries.short);
+            let flag = if short { "; NOISE SHORT" } else { "" };
             writeln!(
                 f,
-                "{:>5}  {:>5}  {:<24}  {:>11}  {:>12}  {outcome}",
+                "{:>5}  {:>5}  {:<24}  {:>11}  {:>12}  {outcome}{flag}",
                 line.round, line.epoch, line.plan, line.coordinates, rho
             )?;
         }
         Ok(())
     }
+}
+
+/// Four decimals, never more than the figure.
+pub(crate) fn round_down(value: f64) -> String {
+    format!("{:.4}", (value * 10_000.0).floor() / 10_000.0)
 }
 
 /// Four decimals, never less than the figure.

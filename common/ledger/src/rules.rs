@@ -20,6 +20,7 @@ use chorale_wire::{
     message::AbortCertificate,
 };
 
+mod canaries;
 mod changes;
 mod checks;
 mod cosigned;
@@ -294,6 +295,8 @@ pub(crate) struct State {
     samplers_spent: Rational,
     /// δ that the sparse graphs cost.
     graphs_spent: Rational,
+    /// The last round whose noise was short.
+    noise_short: Option<RoundNumber>,
     heads: Heads,
     changes: Changes,
 }
@@ -368,6 +371,7 @@ impl State {
             budgets: Budgets::new(genesis.caps.iter().cloned()),
             samplers_spent: Rational::zero(),
             graphs_spent: Rational::zero(),
+            noise_short: None,
             heads: Heads::default(),
             changes: Changes::default(),
         })
@@ -390,6 +394,10 @@ impl State {
 
     pub(crate) fn open(&self) -> &BTreeMap<RoundNumber, Reservation> {
         &self.open
+    }
+
+    pub(crate) fn noise_short(&self) -> Option<RoundNumber> {
+        self.noise_short
     }
 
     pub(crate) fn certified(&self) -> impl Iterator<Item = &CertifiedRound> {
@@ -489,6 +497,13 @@ impl State {
                 self.last_round = Some(reserve.round);
             }
             Entry::Release(release) => {
+                let held = self.open.get(&release.round);
+                let survivors = release.survivors.len() as u32;
+                let shown = release.canaries.as_ref().zip(held);
+                let line = shown.and_then(|(opened, held)| opened.shows(&held.entry, survivors));
+                if line.is_some_and(|line| line.short) {
+                    self.noise_short = Some(release.round);
+                }
                 self.charge(release.round, &release.rho, time_s);
                 self.sessions.insert(release.session);
             }
@@ -595,6 +610,7 @@ impl State {
             return Err(Violation::EpochUnknown { round, epoch: entry.epoch });
         };
         check_numbers(entry)?;
+        canaries::check_committed(entry)?;
         let (federation, plan) = (self.genesis.federation.clone(), entry.plan_digest);
         let sign_off = SignOff { federation, plan };
         if !sign_off.is_signed(&self.genesis.compliance, entry.sign_off) {
@@ -691,6 +707,7 @@ impl State {
         if self.sessions.contains(&entry.session) {
             return Err(Violation::SessionTwice { round });
         }
+        canaries::check_opened(&held.entry, entry)?;
         if entry.rho != held.entry.rho {
             return Err(Violation::Differs { round, field: "rho", fixed_by: "RESERVE" });
         }

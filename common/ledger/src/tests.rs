@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod aborts;
+mod canaries;
 mod caps;
 mod changes;
 mod heads;
@@ -158,6 +159,7 @@ fn reserve(round: u64, epoch: u64) -> ReserveEntry {
         clip_share: None,
         rounding_rule: RoundingRule::UnbiasedPerCoordinate,
         sampler_distance: Some(total_variation_bound()),
+        canaries: None,
         model: Digest::plain(b"model"),
         rho: Privacy::Rho(cost),
     }
@@ -173,6 +175,7 @@ fn released(round: u64, survivors: u16) -> Released {
         vectors: vec![Digest::plain(b"vector"); survivors.into()],
         transcript: Digest::plain(b"transcript"),
         output_model: Digest::plain(b"output"),
+        canaries: None,
     }
 }
 

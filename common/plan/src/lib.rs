@@ -6,6 +6,7 @@
 //! *derived* from these by one function here and never sent.
 
 mod budget;
+pub mod canary;
 pub mod cohort;
 pub mod noise;
 mod person;

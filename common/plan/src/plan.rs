@@ -6,7 +6,7 @@ use chorale_dp::Rational;
 use chorale_wire::{Digest, codec, limits::ROUNDS_PER_EPOCH_MAX};
 use serde::{Deserialize, Serialize};
 
-use crate::CohortRule;
+use crate::{CohortRule, canary};
 
 /// A task with its parameters, by name, so that a new task needs no change here.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -77,6 +77,10 @@ pub struct Plan {
     /// The data window as both sides name it: events before this instant (Unix seconds, UTC)
     /// may be used.
     pub events_before_s: u64,
+    /// Canary lanes: so many coordinates follow the task's in every vector. They hold noise and
+    /// never data ([`crate::canary`]). 0, or 256 to 2^20; 0 without noise.
+    #[serde(default)]
+    pub canary_lanes: u32,
 }
 
 /// Why a plan cannot run. Its author is to blame in every variant.
@@ -133,6 +137,12 @@ impl Plan {
             && *sigma_squared <= Rational::zero()
         {
             return range("sigma_squared", "positive");
+        }
+        if self.canary_lanes > 0 && !canary::LANES.contains(&self.canary_lanes) {
+            return range("canary_lanes", "0, or 256 to 2^20");
+        }
+        if self.canary_lanes > 0 && self.mechanism == Mechanism::Unprotected {
+            return range("canary_lanes", "0 where there is no noise");
         }
         Ok(())
     }

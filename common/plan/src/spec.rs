@@ -129,6 +129,13 @@ pub const PHASE_WITHIN_MS_MAX: u32 = 24 * 60 * 60 * 1000;
 pub const MODULUS_BITS_MAX: u32 = 62;
 
 impl RoundSpec {
+    /// Length of the vectors that are masked and summed: the task's coordinates, then the plan's
+    /// canary lanes.
+    #[must_use]
+    pub fn vector_length(&self) -> usize {
+        self.shape.coordinates as usize + self.plan.canary_lanes as usize
+    }
+
     /// Derives Δ, the modulus, the noise share and ρ for a roster of `agents`, and refuses a spec
     /// that is out of range, too coarse, too fine or could wrap.
     ///
@@ -141,6 +148,9 @@ impl RoundSpec {
         let coordinates = u64::from(self.shape.coordinates);
         if coordinates == 0 || coordinates > COORDINATES_MAX as u64 {
             return range("shape.coordinates", "1 to 2^24");
+        }
+        if self.vector_length() > COORDINATES_MAX {
+            return range("canary_lanes", "at most 2^24 together with the task's coordinates");
         }
         if self.shape.clip <= Rational::zero() || self.shape.clip > Rational::from_integer(1 << 20)
         {
@@ -259,6 +269,7 @@ mod tests {
                 cohort: CohortRule { enrolled: 99, corrupt: 10, survivors_min: 90 },
                 catalogue: Digest::plain(b"catalogue"),
                 events_before_s: 0,
+                canary_lanes: 0,
             },
             shape: Shape { coordinates: 1847, clip: Rational::one() },
             model: Digest::plain(b"model"),
@@ -318,6 +329,25 @@ mod tests {
         (coarse.plan.scale_bits, coarse.plan.stores_max) = (10, 12);
         coarse.shape.coordinates = 1 << 14;
         assert!(matches!(coarse.derive(99), Err(SpecError::Coarse { delta: 85, .. })));
+    }
+
+    /// Lanes hold noise alone: nothing that is derived for the task depends on them.
+    #[test]
+    fn lanes_make_the_vector_longer_and_nothing_else() {
+        let bare = spec();
+        let mut laned = spec();
+        laned.plan.canary_lanes = 256;
+        assert_eq!((bare.vector_length(), laned.vector_length()), (1847, 1847 + 256));
+        assert_eq!(bare.derive(99).unwrap(), laned.derive(99).unwrap());
+        assert_ne!(bare.plan.digest().unwrap(), laned.plan.digest().unwrap());
+        for (lanes, coordinates) in [(255, 1847), ((1 << 20) + 1, 1847), (256, (1 << 24) - 255)] {
+            laned.plan.canary_lanes = lanes;
+            laned.shape.coordinates = coordinates;
+            assert!(laned.derive(99).is_err(), "{lanes}");
+        }
+        let mut bare = bare;
+        (bare.plan.canary_lanes, bare.plan.mechanism) = (256, Mechanism::Unprotected);
+        assert!(matches!(bare.derive(99), Err(SpecError::Plan(_))));
     }
 
     #[test]

@@ -153,8 +153,9 @@ impl Context {
         usize::from(self.spec.key_index)
     }
 
+    /// Length of the vectors: the task's coordinates and the plan's canary lanes.
     pub(crate) fn coordinates(&self) -> usize {
-        self.spec.shape.coordinates as usize
+        self.spec.vector_length()
     }
 
     /// T_min.

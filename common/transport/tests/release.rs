@@ -85,6 +85,7 @@ fn masked(coordinates: u32) -> Release {
             cohort: CohortRule { enrolled: 4, corrupt: 1, survivors_min: 4 },
             catalogue: Digest::plain(b"catalogue"),
             events_before_s: 0,
+            canary_lanes: 0,
         },
         shape: Shape { coordinates, clip: Rational::one() },
         model: Digest::plain(b"model"),

@@ -256,6 +256,9 @@ impl Federation<'_> {
                 Event::Aborted { reason, .. } => {
                     bar.println(format!("  a round was aborted: {reason}"))
                 }
+                Event::NoiseShort { round, plan } => {
+                    bar.println(format!("  round {round} of {plan}: its noise is short"))
+                }
                 Event::Finished { .. } => done = true,
                 Event::Listening { .. }
                 | Event::Epoch { .. }

@@ -167,6 +167,7 @@ impl Federation {
                 cohort: self.rule.clone(),
                 catalogue: Digest::plain(b"catalogue"),
                 events_before_s: 0,
+                canary_lanes: 0,
             },
             shape: Shape { coordinates: self.coordinates as u32, clip: Rational::from_integer(1) },
             model,

@@ -183,6 +183,7 @@ fn plan(mechanism: Mechanism) -> Plan {
         cohort: CohortRule { enrolled: 12, corrupt: 2, survivors_min: 10 },
         catalogue: Digest::plain(b"catalogue"),
         events_before_s: 1_512_172_800,
+        canary_lanes: 0,
     }
 }
 

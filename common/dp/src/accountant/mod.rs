@@ -10,6 +10,7 @@
 
 pub mod bridge;
 pub mod calibrate;
+pub mod canary;
 pub mod event;
 pub mod figure;
 pub mod gdp;

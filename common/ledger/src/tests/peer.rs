@@ -101,9 +101,18 @@ pub(super) fn both_accept(file: &str, head: Head) {
         for (name, count) in ["release", "abort", "open"].into_iter().zip(counts) {
             assert_eq!(theirs[name], count, "{name}");
         }
-        for (name, ours) in
-            [("epsilon_zcdp", report.epsilon.zcdp), ("epsilon_gaussian", report.epsilon.gaussian)]
-        {
+        let mut figures = vec![
+            ("epsilon_zcdp", report.epsilon.zcdp),
+            ("epsilon_gaussian", report.epsilon.gaussian),
+        ];
+        if let Some(canaries) = &report.canaries {
+            assert_eq!(theirs["rounds_measured"], canaries.rounds);
+            let short: Vec<String> = canaries.short.iter().map(u64::to_string).collect();
+            assert_eq!(theirs["noise_short"], short.join(" "));
+            figures.push(("epsilon_measured", canaries.epsilon_lower));
+            figures.push(("epsilon_of_a_round", canaries.epsilon_upper));
+        }
+        for (name, ours) in figures {
             let theirs = theirs[name].as_f64().unwrap_or(f64::INFINITY);
             let close = ours == theirs || (ours / theirs - 1.0).abs() < 1e-9;
             assert!(close, "{name}: {ours} and {theirs}");

@@ -142,6 +142,9 @@ pub struct Completed {
     pub certificate: SurvivorCertificate,
     /// The sum of the survivors' vectors in lattice units, noise included.
     pub totals: Vec<i64>,
+    /// The canary lanes, the tail of the totals, as they were before surplus noise came off; empty
+    /// where noise comes in one piece, or without lanes.
+    pub whole_lanes: Vec<i64>,
     /// Variance of the noise in each coordinate of the totals, in squared lattice units, as far as
     /// every survivor added its share; `None` in a round without noise.
     pub noise_variance: Option<Rational>,

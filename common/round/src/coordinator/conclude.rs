@@ -34,7 +34,7 @@ impl Concluding {
         survivors: SlotSet,
         digests: Vec<Digest>,
         certificate: SurvivorCertificate,
-        totals: Vec<i64>,
+        (totals, whole_lanes): (Vec<i64>, Vec<i64>),
         noise_variance: Option<Rational>,
         desk: &mut Desk,
     ) -> Stage {
@@ -55,6 +55,7 @@ impl Concluding {
             vector_digests: digests.clone(),
             certificate,
             totals,
+            whole_lanes,
             noise_variance,
         };
         desk.act(Action::RoundComplete(Box::new(completed)));

@@ -138,8 +138,9 @@ impl Revealing {
         let Self { round, masked, certificate, reveals, surplus, .. } = self;
         let MaskedSum { session, cohort, survivors, digests, sum, .. } = masked;
         let threads = desk.config.threads;
+        let lanes_from = round.context.spec.shape.coordinates as usize;
         let unmasked = unmask(&round.context, session, &cohort, &survivors, &reveals, sum, threads)
-            .and_then(|unmasked| surplus.remove(unmasked, threads));
+            .and_then(|unmasked| surplus.remove(unmasked, lanes_from, threads));
         let name = |slot: Slot| {
             let entry = round.context.roster.entry(slot);
             entry.map(|entry| entry.agent.clone())
@@ -159,7 +160,7 @@ impl Revealing {
                     survivors,
                     digests,
                     certificate,
-                    unmasked.totals,
+                    (unmasked.totals, unmasked.whole_lanes),
                     surplus.variance_left(survivors_count),
                     desk,
                 )

@@ -57,12 +57,18 @@ impl Surplus {
     }
 
     /// Takes off every layer whose seed is known. The surplus of survivors that revealed none
-    /// stays.
+    /// stays. Keeps the canary lanes, from coordinate `lanes_from` on, as they were: whoever reveals
+    /// the seeds of noise that it never added would else leave noise behind in its place.
     pub(super) fn remove(
         &self,
         mut unmasked: Unmasked,
+        lanes_from: usize,
         threads: NonZeroUsize,
     ) -> Result<Unmasked, UnmaskError> {
+        if self.layers.len() > 1 {
+            let lanes = unmasked.totals.get(lanes_from..).unwrap_or_default();
+            unmasked.whole_lanes = lanes.to_vec();
+        }
         let layers: Vec<SeededLayer> = self.seeds.values().flatten().cloned().collect();
         subtract_layers(&mut unmasked.totals, &layers, threads).map_err(UnmaskError::Surplus)?;
         Ok(unmasked)

@@ -23,6 +23,8 @@ const SETS_TRIED_MAX: usize = 2_000;
 /// The sum without masks.
 pub(super) struct Unmasked {
     pub(super) totals: Vec<i64>,
+    /// The canary lanes before surplus noise came off; empty where there is none to come off.
+    pub(super) whole_lanes: Vec<i64>,
     /// Shares that did not fit: who revealed them, and whose secret they are of.
     pub(super) mismatches: Vec<(Slot, Slot)>,
 }
@@ -106,7 +108,7 @@ pub(super) fn unmask(
         }
     }
     let totals = sum.open(&opening, threads).map_err(UnmaskError::Sum)?;
-    Ok(Unmasked { totals, mismatches: solver.mismatches })
+    Ok(Unmasked { totals, whole_lanes: Vec::new(), mismatches: solver.mismatches })
 }
 
 /// A cohort member, one of whose secrets is recovered.

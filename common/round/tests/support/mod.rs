@@ -104,6 +104,7 @@ pub fn spec(agents: usize, epoch: Epoch, round: u64, key_index: u16) -> RoundSpe
             cohort: rule(agents),
             catalogue: Digest::plain(b"catalogue"),
             events_before_s: 0,
+            canary_lanes: 0,
         },
         shape: Shape { coordinates: COORDINATES as u32, clip: Rational::from_integer(1) },
         model: Digest::plain(&round.to_be_bytes()),
@@ -246,6 +247,10 @@ pub struct World {
     pub noise: BTreeMap<(usize, u64), Vec<SeededLayer>>,
     /// Agents whose surplus noise cannot be taken off.
     pub keep_surplus: BTreeSet<usize>,
+    /// Canary lanes of every round's plan.
+    pub canary_lanes: u32,
+    /// Agents that add no noise and reveal the seeds of its layers as if they had.
+    pub silent: BTreeSet<usize>,
     /// Heads of the ledger that T agents have cosigned.
     pub cosigned: Vec<coordinator::CosignedHead>,
     /// Agents that asked for the ledger after a head.
@@ -313,6 +318,8 @@ impl World {
             held_uploads: Vec::new(),
             noise: BTreeMap::new(),
             keep_surplus: BTreeSet::new(),
+            canary_lanes: 0,
+            silent: BTreeSet::new(),
             cosigned: Vec::new(),
             wanted: Vec::new(),
         }
@@ -517,6 +524,7 @@ impl World {
         let mut spec = spec(self.size, epoch, round, key_index);
         spec.plan.mechanism = self.mechanism.clone();
         spec.plan.cohort = self.rule.clone();
+        spec.plan.canary_lanes = self.canary_lanes;
         let actions = self.coordinator.open_round(&spec, self.now_ms).unwrap();
         self.act(actions);
     }
@@ -562,8 +570,11 @@ impl World {
                 } => {
                     node.masked.push((session, electorate));
                     let mut total = Zeroizing::new(values(index, spec.round.0));
+                    total.resize(spec.vector_length(), 0);
                     let layers = noise_layers(index, spec.round.0, &derived, noise_seeds);
-                    layers.iter().for_each(|layer| add_layer(&mut total, layer));
+                    if !self.silent.contains(&index) {
+                        layers.iter().for_each(|layer| add_layer(&mut total, layer));
+                    }
                     self.noise.insert((index, spec.round.0), layers);
                     let packed = ticket.mask(total).unwrap();
                     let length = packed.bytes().len() as u64;
@@ -580,14 +591,21 @@ impl World {
     }
 
     fn check_sum(&self, completed: &coordinator::Completed) {
-        let mut expected = vec![0; COORDINATES];
+        let mut expected = vec![0; COORDINATES + self.canary_lanes as usize];
         for agent in &completed.agents {
             let index = (0..self.size).find(|i| agent_id(*i) == *agent).unwrap();
             let part = values(index, completed.round.0);
             expected.iter_mut().zip(part).for_each(|(sum, x)| *sum += x);
             let layers = &self.noise[&(index, completed.round.0)];
             let kept = self.layers_in_total(index, layers.len(), completed.agents.len());
-            layers[..kept].iter().for_each(|layer| add_layer(&mut expected, layer));
+            if self.silent.contains(&index) {
+                // What it never added is taken off all the same.
+                let mut taken = vec![0; expected.len()];
+                layers[kept..].iter().for_each(|layer| add_layer(&mut taken, layer));
+                expected.iter_mut().zip(taken).for_each(|(sum, x)| *sum -= x);
+            } else {
+                layers[..kept].iter().for_each(|layer| add_layer(&mut expected, layer));
+            }
         }
         assert_eq!(completed.totals, expected, "a wrong sum came out");
         assert!(completed.agents.len() >= self.rule.survivors_min as usize);

@@ -33,6 +33,7 @@ fn plan(task: &str, rounds: u32, parameters: &[(&str, Parameter)]) -> Plan {
         cohort: CohortRule { enrolled: 12, corrupt: 2, survivors_min: 10 },
         catalogue: Digest::plain(b"catalogue"),
         events_before_s: 0,
+        canary_lanes: 0,
     }
 }
 

@@ -59,6 +59,7 @@ fn completed(totals: Vec<i64>) -> Completed {
         },
         noise_variance: None,
         totals,
+        whole_lanes: Vec::new(),
     }
 }
 

@@ -186,6 +186,7 @@ impl World {
             vectors: completed.vector_digests.clone(),
             transcript: completed.transcript,
             output_model: model,
+            canaries: None,
         };
         let entry = self.chain.release(released).map_err(ledger)?;
         self.append(entry)?;

@@ -122,6 +122,7 @@ impl Federation {
                 cohort: self.rule.clone(),
                 catalogue: Digest::plain(b"catalogue"),
                 events_before_s: 0,
+                canary_lanes: 0,
             },
             shape: Shape { coordinates: COORDINATES as u32, clip: Rational::from_integer(1) },
             model: Digest::plain(&round.0.to_be_bytes()),
