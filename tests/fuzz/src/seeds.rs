@@ -318,6 +318,7 @@ fn released(survivors: &[AgentId]) -> Released {
         vectors: vec![Digest::plain(b"vector"); survivors.len()],
         transcript: Digest::plain(b"transcript"),
         output_model: Digest::plain(b"model"),
+        canaries: None,
     }
 }
 
