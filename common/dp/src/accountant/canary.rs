@@ -143,15 +143,17 @@ mod tests {
             let squares = drawn(adding, lanes as usize, &share, 1);
             assert_eq!(noise_is_short(&squares, lanes, &expected), short, "{adding}");
         }
-        // The same for 40 rounds of each kind, with one draw for the agents' sum.
+        // 200 rounds of each kind, with one draw for the agents' sum. The threshold is 2.34 standard
+        // deviations above the mean of 19 agents: 0.990 of such rounds are seen, 198 ± 1.4.
         let (mut alarms, mut seen) = (0, 0);
-        for seed in 2..42 {
-            let [all, fewer] = [20u64, 19]
-                .map(|adding| drawn(1, lanes as usize, &whole(adding * 256), 100 * adding + seed));
+        for seed in 2..202 {
+            let [all, fewer] = [20u64, 19].map(|adding| {
+                drawn(1, lanes as usize, &whole(adding * 256), 1_000 * adding + seed)
+            });
             alarms += u32::from(noise_is_short(&all, lanes, &expected));
             seen += u32::from(noise_is_short(&fewer, lanes, &expected));
         }
-        assert_eq!((alarms, seen), (0, 40));
+        assert!(alarms == 0 && seen >= 194, "{alarms} false alarms, {seen} of 200 seen");
     }
 
     /// The rate is bounded for every number of lanes; at 256 it can be counted.
