@@ -4,7 +4,7 @@ use std::{io::Write, path::Path};
 
 use chorale_people::{
     evaluate::{self, Arm, Classified, Evaluation, Options, Ranking, Scope, Split, last_days},
-    live::{Purpose, allows},
+    live::Purpose,
 };
 use chorale_task::metrics::Interval;
 use clap::{Args, ValueEnum};
@@ -83,10 +83,8 @@ pub(super) fn evaluate(
     let store = agent.store()?;
     let served = agent.config.served();
     store.require_served(&agent.catalogue.digest(), served)?;
-    let mut persons = store.persons()?;
-    let consents = store.live()?.consents;
-    let default = !agent.config.serve.asks_first(Purpose::Personalisation);
-    persons.retain(|who, _| allows(consents.get(who), Purpose::Personalisation, default));
+    let asks_first = agent.config.serve.asks_first(Purpose::Personalisation);
+    let persons = store.people(Purpose::Personalisation, &agent.catalogue, asks_first)?;
 
     let held_out_s = agent.config.held_out_from_s();
     let cut_s = options.from.or(match options.days {

@@ -199,6 +199,22 @@ impl Store {
         catalogue: &Catalogue,
         ask_first: bool,
     ) -> Result<Contributors, StoreError> {
+        let people = self.people(Purpose::Training, catalogue, ask_first)?;
+        Ok(Contributors::of(people.iter().map(|(who, record)| (*who, record)), who, end_s))
+    }
+
+    /// Everybody whom files name and whose data may be used for `purpose`, each once over all their
+    /// channels, with live events about items of `catalogue`; under the pseudonym that stands for
+    /// them. Where `ask_first`, only those who said yes.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn people(
+        &self,
+        purpose: Purpose,
+        catalogue: &Catalogue,
+        ask_first: bool,
+    ) -> Result<BTreeMap<Pseudonym, PersonRecord>, StoreError> {
         let (records, live) = (self.persons()?, self.live()?);
         let mut persons: BTreeMap<Pseudonym, (Vec<&PersonRecord>, Vec<&LiveEvent>)> =
             BTreeMap::new();
@@ -212,7 +228,7 @@ impl Store {
             if person.0.is_empty() && person.1.is_empty() {
                 let members = live.aliases.members(primary);
                 let words = latest(members.iter().filter_map(|who| live.consents.get(who)));
-                if !allows(Some(&words), Purpose::Training, !ask_first) {
+                if !allows(Some(&words), purpose, !ask_first) {
                     refused.insert(primary);
                 }
                 for member in members {
@@ -222,11 +238,10 @@ impl Store {
             }
         }
         persons.retain(|primary, _| !refused.contains(primary));
-        let combined: Vec<(Pseudonym, PersonRecord)> = persons
+        Ok(persons
             .into_iter()
             .map(|(who, (files, live))| (who, for_training(files, live, catalogue)))
-            .collect();
-        Ok(Contributors::of(combined.iter().map(|(who, record)| (*who, record)), who, end_s))
+            .collect())
     }
 
     /// Raises the generation.

@@ -200,6 +200,24 @@ fn merged_channels_count_once_and_refusal_counts() {
 }
 
 #[test]
+fn a_refusal_through_any_channel_holds_for_its_purpose() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), &key()).unwrap();
+    let both = records(&[(1, 4), (2, 5)]);
+    store.replace_persons(&both, &BTreeMap::new(), &ingest_of("367")).unwrap();
+    let merge = MergeEntry { time_s: 1, alias: [1; 32], into: [3; 32], undone: false };
+    let refusal = Consent { granted: false, time_s: 1 };
+    let words = Consents::from([(Purpose::Personalisation, refusal)]);
+    // Who is in the files refused where they are called otherwise.
+    store.change(&[Change::Merge(merge), Change::Consents(who(3), words)]).unwrap();
+    let named = |purpose| -> Vec<Pseudonym> {
+        store.people(purpose, &catalogue(), false).unwrap().into_keys().collect()
+    };
+    assert_eq!(named(Purpose::Personalisation), [who(2)]);
+    assert_eq!(named(Purpose::Training), [who(2), who(3)]);
+}
+
+#[test]
 fn an_erased_person_is_gone_and_stays_out() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), &key()).unwrap();
