@@ -1,10 +1,11 @@
-"""Ed25519 signatures (RFC 8032) in plain Python, verified strictly: canonical encodings, no key and
-no nonce point of small order. For auditing public data only: it takes its time, and not in secret."""
+"""Ed25519 signatures (RFC 8032) in plain Python, verified strictly: canonical encodings, no key and no nonce of small
+order. For auditing public data only: it takes its time, and not in secret. Points are (X, Y, Z, XY/Z)."""
 import hashlib
 from functools import lru_cache
 
 P, L = 2**255 - 19, 2**252 + 27742317777372353535851937790883648493
-D = -121665 * pow(121666, -1, P) % P  # points are (X, Y, Z, XY/Z)
+D = -121665 * pow(121666, -1, P) % P
+
 def add(p, q):
     a, b = (p[1] - p[0]) * (q[1] - q[0]), (p[1] + p[0]) * (q[1] + q[0])
     c, d = 2 * D * p[3] * q[3], 2 * p[2] * q[2]
@@ -17,29 +18,23 @@ def times(scalar, p):
         total, p, scalar = add(total, p) if scalar & 1 else total, add(p, p), scalar >> 1
     return total
 
-def usable(p):
-    x, y, z, _ = times(8, p)
-    return x != 0 or y != z
-
 @lru_cache(maxsize=1 << 14)
 def point(encoded):
     sign, y = divmod(int.from_bytes(encoded, "little"), 2**255)
     u, v = (y * y - 1) % P, (D * y * y + 1) % P
     x = u * v**3 * pow(u * v**7, (P - 5) // 8, P) % P
     x = x if v * x * x % P == u else x * pow(2, (P - 1) // 4, P) % P
-    x = x if x % 2 == sign else P - x
-    return (x, y, 1, x * y % P) if y < P and v * x * x % P == u and usable((x, y, 1, x * y % P)) else None
-
-BASE = point((4 * pow(5, -1, P) % P).to_bytes(32, "little"))
+    found = (x, y, 1, x * y % P) if x % 2 == sign else (P - x, y, 1, -x * y % P)
+    x, y, z, _ = times(8, found)
+    return found if found[1] < P and v * found[0]**2 % P == u and (x, y) != (0, z) else None
 
 @lru_cache(maxsize=1 << 16)
 def signed(key, context, payload, signature):
-    """Whether the signature is that of `key` over the payload under the context."""
-    r, s, a = signature[:32], int.from_bytes(signature[32:], "little"), point(key)
-    message = b"chorale/1\0" + len(context).to_bytes(2, "big") + context + payload
-    h = int.from_bytes(hashlib.sha512(r + key + message).digest(), "little") % L
-    if a is None or s >= L:
+    """Whether the signature is that of `key` over the payload under Chorale's context."""
+    a, r, s = point(key), point(signature[:32]), int.from_bytes(signature[32:], "little")
+    message = b"chorale/1\0" + len(context).to_bytes(2, "big") + context.encode() + payload
+    h = int.from_bytes(hashlib.sha512(signature[:32] + key + message).digest(), "little") % L
+    if a is None or r is None or s >= L:
         return False
-    x, y, z, t = sum_ = add(times(s, BASE), times(h, (P - a[0], a[1], 1, P - a[3])))
-    x, y = x * pow(z, -1, P) % P, y * pow(z, -1, P) % P
-    return (y | x % 2 << 255).to_bytes(32, "little") == r and usable(sum_)
+    p, q = times(s, point((4 * pow(5, -1, P) % P).to_bytes(32, "little"))), add(r, times(h, a))
+    return (p[0] * q[2] - q[0] * p[2]) % P == 0 == (p[1] * q[2] - q[1] * p[2]) % P

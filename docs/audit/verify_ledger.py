@@ -1,46 +1,43 @@
 #!/usr/bin/env python3
 """Verifies Chorale ledgers as docs/ledger.md specifies them, with Python's standard library alone.
 
-It shares no code with Chorale, so that an auditor need not trust Chorale's own verifier. Costs, sums
-and caps are exact fractions; the two figures of epsilon are floats, rounded up. Exit codes: 0 every
-file holds, 1 one does not (the first entry at fault is named), 2 wrong usage."""
-import argparse, json, math, re, sys
+It shares no code with Chorale, so that an auditor need not trust Chorale's own verifier. All rules are here, in exact
+fractions; lines.py reads a line, ed25519.py is RFC 8032. figures.py may be left out: it turns what was spent into
+epsilon, adds up predecessors and counts canary lanes again. Exit codes: 0 every file holds, 1 one does not (the first
+entry at fault is named), 2 wrong usage."""
+import argparse, hashlib, json, math, re, sys
 from fractions import Fraction
 from pathlib import Path
 
-import canary
 from ed25519 import signed
-from epsilon import epsilons, tau
-from lines import Refused, digest, need, parse
-from promise import check, fits, rises
+from lines import Fields, digest, need, parse
 
-# The rules.
+def rises(items):
+    return all(a < b for a, b in zip(items, items[1:]))
 
 def number(value):
     tag, size = next(pair for pair in ((0xFB, 2), (0xFC, 4), (0xFD, 8)) if value < 256**pair[1])
     return bytes([value]) if value <= 250 else bytes([tag]) + value.to_bytes(size, "big")
 
 class Ledger:
-    """Where a ledger stands after some entries."""
+    """Where a ledger stands after some entries: the rules."""
     def __init__(self):
         self.genesis = self.roster = None
-        self.last_round, self.spent, self.samplers, self.graphs = 0, Fraction(0), Fraction(0), Fraction(0)
-        self.open, self.sessions, self.counted, self.ended = {}, set(), [], {"release": 0, "abort": 0}
-        self.serial, self.roster_is_old = 0, False
-        self.charges = []  # task, charge and time of rounds that ended
-        self.heads, self.cosigned, self.cosigners = [], -1, 0  # each entry's hash, and the roster after it
+        self.open, self.ended, self.sessions = {}, [], set()  # reserved rounds; those that ended, with charge and end
+        self.last_round, self.spent, self.delta_used, self.graphs = 0, Fraction(0), Fraction(0), Fraction(0)
+        self.serial, self.roster_is_old, self.cosigned, self.cosigners = 0, False, None, 0
+        self.at, self.time_s, self.heads = 0, 0, []  # each entry's hash, and the roster after it
 
-    def held(self, what):
-        return sum((getattr(entry, what) for entry in self.open.values()), Fraction(0))
+    def reserved(self):
+        return sum((held.rho for held in self.open.values()), Fraction(0))
 
     def delta_left(self):
-        return self.genesis.delta_reserved - self.graphs - self.samplers - self.held("samplers")
+        return self.genesis.delta_reserved - self.graphs - self.delta_used
 
     def cohort(self, t_min, n):
         N, A, T = self.genesis.enrolled, self.genesis.corrupt, (n + self.genesis.corrupt) // 2 + 1
         floors = A + 3, T, n - n // 3, 10 if N >= 10 else 0, max(A + 2, T) if n <= 128 else 0
-        need(1 <= A <= N <= 10000 and N >= 4 <= n and max(floors) <= t_min <= min(n, N),
-             f"N, A and T_min do not protect {n} agents")
+        need(1 <= A <= N <= 10000 and N >= 4 <= n and max(floors) <= t_min <= min(n, N), f"T_min is wrong for {n}")
         return T
 
     def slots(self, roster, agents, floor):
@@ -49,46 +46,63 @@ class Ledger:
         need(len(slots) >= floor, f"{len(slots)} survivors or voters, or a cohort of so many, are too few")
         return slots
 
-    def take_genesis(self, entry):
-        need(self.genesis is None, "a ledger has one genesis entry")
-        check(entry)
+    def votes(self, roster, entry, context, payload):
+        slots = self.slots(roster, entry.voters, roster.votes_min)
+        need(len(slots) == len(entry.signatures), "there is not one signature for each voter")
+        for slot, signature in zip(slots, map(bytes.fromhex, entry.signatures)):
+            good = signed(roster.memberships[slot].identity, context, payload(slot), signature)
+            need(good, f"{roster.agents[slot]} did not sign this {context}")
+
+    def genesis_entry(self, entry):
+        caps, names, stores = entry.caps or [], [each.federation for each in entry.predecessors], entry.stores_max
+        need(entry.delta_reserved < entry.delta < 1, "delta promises nothing")
+        need((entry.unit, entry.identity_method) != ("person", "per-agent"), "persons are not told apart")
+        need((stores is None) == (entry.identity_method != "uniform-share"), "stores_max and identity_method differ")
+        need(stores is None or 2 <= stores <= entry.enrolled, "stores_max is out of its range")
+        need(len(names) <= 64 and rises(names) and entry.federation not in names, "predecessors are not in order")
+        need(entry.caps is None or entry.cap_rho != "unprotected" and 1 <= len(caps) <= 32, "caps cannot be so many")
+        need(rises([cap.name for cap in caps]), "caps do not ascend by name")
+        for cap in caps:
+            need(cap.tasks or cap.days and cap.tasks is None, f"cap {cap.name} covers nothing, or all tasks for ever")
+            need(cap.days is None or 1 <= cap.days <= 3660, f"the window of cap {cap.name} is out of its range")
+            tasks = [task.encode() for task in cap.tasks or []]
+            need(len(tasks) <= 64 and rises(tasks) and all(len(task) <= 128 for task in tasks), f"tasks of {cap.name}")
         self.genesis = entry
         self.cohort(entry.survivors_min, entry.survivors_min)
 
-    def take_roster(self, entry):
+    def roster_entry(self, entry):
         n, members = len(entry.agents), entry.memberships
         need(entry.epoch > (self.roster.epoch if self.roster else 0), "epochs only ascend, from 1")
         need(n <= self.genesis.enrolled and rises(entry.agents), "agents are too many or do not ascend")
         self.graphs = Fraction(entry.epoch, 2**40) if n > 128 else self.graphs
-        need(n <= 128 or entry.epoch <= 1024 and self.delta_left() >= 0, "no delta is left for the graph")
-        entry.votes_min, entry.slots = self.cohort(self.genesis.survivors_min, n), {}
+        need(n <= 128 or entry.epoch <= 1024 and self.delta_left() >= 0, "no delta is left")
+        entry.votes_min, entry.slots = self.cohort(self.genesis.survivors_min, n), dict(zip(entry.agents, range(n)))
         need(len(members) == n == len({member.identity for member in members}), "an identity is missing or twice")
         for agent, member in zip(entry.agents, members):
             payload = number(len(agent)) + agent.encode() + member.identity + member.tls_key + member.administrator
             payload += number(member.not_before_s) + number(member.not_after_s) + number(member.enrolled)
-            need(signed(self.genesis.authority, b"membership", payload, member.signature),
-                 f"the membership of {agent} is not signed by the authority")
-            entry.slots[agent] = len(entry.slots)
+            good = member.enrolled < 2**32 and signed(self.genesis.authority, "membership", payload, member.signature)
+            need(good, f"the membership of {agent} is not signed by the authority")
         self.roster, self.roster_is_old = entry, False
 
-    def take_reserve(self, entry):
-        genesis, roster = self.genesis, self.roster
+    def reserve_entry(self, entry):
+        genesis, roster, stores = self.genesis, self.roster, self.genesis.stores_max
+        noise, lanes = (entry.sigma_squared, entry.share_variance, entry.sampler_distance), entry.canaries
         need(entry.round > self.last_round, "rounds only ascend, from 1")
-        need(roster and roster.epoch == entry.epoch and not self.roster_is_old, "the epoch is not that of the latest roster")
+        need(roster and roster.epoch == entry.epoch and not self.roster_is_old, "not the epoch of the latest roster")
         need(1 <= entry.coordinates <= 2**24 and entry.scale_bits <= 40 and entry.delta >= 1
              and 2 <= entry.modulus_bits <= 62, "a number is out of its range")
+        need(not lanes or 256 <= lanes.lanes <= min(2**20, 2**24 - entry.coordinates), "lanes are out of range")
         payload = number(len(genesis.federation)) + genesis.federation.encode() + entry.plan_digest
-        need(signed(genesis.compliance, b"plan sign-off", payload, entry.sign_off), "the plan is not signed off")
+        need(signed(genesis.compliance, "plan sign-off", payload, entry.sign_off), "the plan is not signed off")
         need(entry.corrupt == genesis.corrupt and entry.survivors_min >= genesis.survivors_min
              and entry.clip_share_rule == genesis.identity_method, "a field differs from genesis")
-        need(entry.clip_share == (genesis.stores_max and Fraction(1, genesis.stores_max)), "clip_share is not 1/stores_max")
+        need(entry.clip_share == (stores and Fraction(1, stores)), "clip_share is not 1/stores_max")
         self.cohort(entry.survivors_min, len(roster.agents))
-        canary.committed(entry)
-        noise = entry.sigma_squared, entry.share_variance, entry.sampler_distance
         entry.roster, entry.samplers, self.last_round = roster, Fraction(0), entry.round
         if genesis.cap_rho == "unprotected":
-            need(entry.mechanism == entry.rho == "unprotected" and (*noise, entry.noise_levels) == (None,) * 4,
-                 "a federation without noise has a round with noise")
+            need(entry.mechanism == entry.rho == "unprotected", "a federation without noise has a round with noise")
+            need((*noise, lanes, entry.noise_levels) == (None,) * 5, "a round without noise has some, or lanes")
         else:
             need(entry.mechanism == "discrete-gaussian" and None not in noise, "the noise is missing")
             self.cost(entry, len(roster.agents), *noise)
@@ -101,189 +115,166 @@ class Ledger:
              and levels[-1] == entry.survivors_min, "noise_levels do not fall from the roster to T_min")
         sums = [0] + [sigma_squared / (level - entry.corrupt) for level in levels or [entry.survivors_min]]
         need(all(b - a >= 256 for a, b in zip(sums, sums[1:])), "a share of noise is below 16 squared")
-        rho = entry.delta**2 / (2 * sigma_squared) + entry.coordinates * tau(h, share)
+        e = math.floor(14 * share)
+        tau = Fraction(1, 2**256) if e >= 292 and h > 1 else Fraction(10 * (h - 1), 2**min(e, 292))
+        rho = entry.delta**2 / (2 * sigma_squared) + entry.coordinates * tau
         need(entry.rho == rho, f"rho is {entry.rho}, but the entry's own numbers give {rho}")
-        need(self.spent + self.held("rho") + rho <= genesis.cap_rho, "the round does not fit the cap")
-        fits(genesis, entry, self.open.values(), self.charges)
+        need(self.spent + self.reserved() + rho <= genesis.cap_rho, "the round does not fit the cap")
+        for cap in genesis.caps or []:
+            covers = lambda held: cap.tasks is None or held.task in cap.tasks
+            recent = lambda end: cap.days is None or entry.time_s < end.time_s + cap.days * 86400
+            counts = [held.rho for held in self.open.values() if covers(held)]
+            counts += [charge for held, charge, end in self.ended if covers(held) and recent(end)]
+            need(not covers(entry) or sum(counts, rho) <= cap.rho, f"the round does not fit cap {cap.name}")
         a, odds = genesis.cap_rho * Fraction(14427, 10000), 1 / (genesis.delta - genesis.delta_reserved)
         square = math.ceil(4 * a * (math.ceil(odds) - 1).bit_length())
         g = math.ceil(a) + math.isqrt(square) + (math.isqrt(square)**2 < square) + 1
-        growth = n * entry.coordinates * distance * (1 + 2**min(g, 256))
-        entry.samplers = min(Fraction(1), growth) if g <= 256 else Fraction(1)
-        need(distance < 1 and self.delta_left() >= entry.samplers, "no delta is left for the samplers")
+        entry.samplers = min(Fraction(1), n * entry.coordinates * distance * (1 + 2**g)) if g <= 256 else Fraction(1)
+        self.delta_used += entry.samplers
+        need(distance < 1 and self.delta_left() >= 0, "no delta is left for samplers")
 
-    def end(self, entry, charge):
-        held, noise = self.open.pop(entry.round), self.genesis.cap_rho != "unprotected"
-        self.ended[entry.kind] += 1
-        self.counted += [held] if charge else []
+    def end(self, entry, held, charge):
+        noise, _ = self.genesis.cap_rho != "unprotected", self.open.pop(entry.round)
+        self.ended.append((held, charge, entry))
         self.spent += charge if noise else 0
-        self.charges += [(held.task, charge, entry.time_s)] if noise else []
-        self.samplers += held.samplers if charge else 0
-        need(entry.spent == (self.spent if noise else "unprotected"),
-             f"spent is {entry.spent}, but the charges give {self.spent}")
+        self.delta_used -= 0 if charge else held.samplers
+        need(entry.spent == (self.spent if noise else "unprotected"), f"the charges give {self.spent}")
 
-    def take_release(self, entry):
+    def release_entry(self, entry):
         need(held := self.open.get(entry.round), "the round holds no reservation")
+        opened, lanes = entry.canaries, held.canaries
+        held.opened, held.survivors = opened, len(entry.survivors)
         self.slots(held.roster, entry.survivors, held.survivors_min)
         need(len(entry.vectors) == len(entry.survivors), "there is not one vector for each survivor")
         need(entry.session not in self.sessions, "the session stands in an earlier entry")
-        need(entry.rho == held.rho, "rho differs from the reservation")
-        canary.opened(held, entry)
+        need(entry.rho == held.rho and (lanes is None) == (opened is None), "not the rho, or no lanes, as reserved")
+        if lanes:
+            found = digest(b"chorale/1 canary commitment", opened.seed, held.round.to_bytes(8, "big"))
+            after, before = opened.sum_of_squares, opened.sum_before_removal
+            need(found == lanes.commitment, "the seed of the canaries is not the committed one")
+            need(opened.right <= 2 * (lanes.lanes // 40), "more guesses are right than were made")
+            need((before is None) == (held.noise_levels is None), "a sum before removal goes with layers")
+            need(after.denominator == (before or after).denominator == 1, "a sum of squares is a whole number")
         self.sessions.add(entry.session)
-        self.end(entry, entry.rho)
+        self.end(entry, held, entry.rho)
 
-    def take_abort(self, entry):
+    def abort_entry(self, entry):
         need(held := self.open.get(entry.round), "the round holds no reservation")
-        nothing = "unprotected" if self.genesis.cap_rho == "unprotected" else 0
+        nothing, proof = "unprotected" if self.genesis.cap_rho == "unprotected" else 0, entry.certificate
         need(entry.committed or not entry.unmask_started, "unmasked, and never committed")
         need(entry.rho_charged in (held.rho, nothing), "rho_charged is neither all nor nothing")
-        if entry.certificate:
+        need(proof or not entry.committed or entry.rho_charged == held.rho, "the charge is given back without votes")
+        if proof:
             need(entry.committed and not entry.unmask_started and entry.rho_charged == nothing, "no votes can be here")
-            self.votes(held, held.roster, len(held.roster.agents), entry.certificate)
-        else:
-            need(not entry.committed or entry.rho_charged == held.rho, "the charge is given back without votes")
-        self.end(entry, entry.rho_charged)
+            cohort, n = self.slots(held.roster, proof.cohort, held.survivors_min), len(held.roster.agents)
+            bitmap = n.to_bytes(2, "big") + sum(1 << slot for slot in cohort).to_bytes((n + 7) // 8, "little")
+            numbers = held.epoch.to_bytes(8, "big"), held.round.to_bytes(8, "big")
+            session = digest(b"chorale/1 session", *numbers, held.roster.graph_seed, proof.spec, bitmap)
+            self.votes(held.roster, proof, "survivor vote", lambda slot: session + number(slot) + b"\x01")
+        self.end(entry, held, entry.rho_charged)
 
-    def take_cosigned(self, entry):
-        need(self.cosigned < entry.seq < len(self.heads), "there is no such head, or a later one is cosigned")
+    def cosigned_entry(self, entry):
+        need((self.cosigned or 0) < entry.seq < len(self.heads), "there is no such head, or a later one is cosigned")
         hash, roster = self.heads[entry.seq]
         need(hash == entry.hash and roster, "the cosigned hash is another, or there was no roster yet")
-        voters = self.slots(roster, entry.voters, roster.votes_min)
-        need(len(voters) == len(entry.signatures), "there is not one signature for each voter")
-        for slot, signature in zip(voters, entry.signatures):
-            key, payload = roster.memberships[slot].identity, number(entry.seq) + hash
-            need(signed(key, b"ledger head", payload, signature), f"{roster.agents[slot]} did not cosign")
-        self.cosigned, self.cosigners = entry.seq, len(voters)
+        self.votes(roster, entry, "ledger head", lambda _: number(entry.seq) + hash)
+        self.cosigned, self.cosigners = entry.seq, len(entry.voters)
 
-    def take_change(self, entry):
-        genesis, before = self.genesis, dict(vars(self.genesis))
+    def change_entry(self, entry):
+        genesis, before = self.genesis, Fields(**vars(self.genesis))
+        unsigned = re.sub(',"signature":"[0-9a-f]*"', "", entry.text)
+        payload = self.heads[0][0] + hashlib.sha256(unsigned.encode()).digest()
         need(entry.serial == self.serial + 1 and not self.open, "the serial number is wrong, or a round is open")
-        need(signed(genesis.compliance, b"ledger change", self.heads[0][0] + entry.unsigned, entry.signature),
-             "the change is not signed by the compliance key for this ledger")
-        fields = {"catalogue": ["catalogue"], "upgrade": ["software"], "roster": ["corrupt", "enrolled"]}
-        names = "cap_rho", "catalogue", "corrupt", "enrolled", "software", "survivors_min"
-        given = [name for name in names if getattr(entry, name) is not None]
-        policy = entry.what == "policy" and given and set(given) <= {"cap_rho", "survivors_min"}
-        need(policy or given == fields.get(entry.what), "the fields are not those of this change")
-        vars(genesis).update((name, getattr(entry, name)) for name in given)
-        need(all(before[name] <= getattr(genesis, name) for name in ("enrolled", "corrupt", "survivors_min")),
-             "a floor falls")
-        caps = before["cap_rho"], genesis.cap_rho
+        need(signed(genesis.compliance, "ledger change", payload, entry.signature), "not signed off for this ledger")
+        names = {"catalogue", "software", "cap_rho", "survivors_min", "corrupt", "enrolled"} & vars(entry).keys()
+        fields = {"catalogue": {"catalogue"}, "upgrade": {"software"}, "roster": {"corrupt", "enrolled"}}
+        policy = entry.what == "policy" and names and names <= {"cap_rho", "survivors_min"}
+        need(policy or names == fields.get(entry.what), "the fields are not those of this change")
+        vars(genesis).update((name, getattr(entry, name)) for name in names)
+        floors, caps = ("enrolled", "corrupt", "survivors_min"), (before.cap_rho, genesis.cap_rho)
+        need(all(getattr(before, name) <= getattr(genesis, name) for name in floors), "a floor falls")
         need(caps[0] == caps[1] or "unprotected" not in caps and caps[1] < caps[0], "the cap rises")
         self.cohort(genesis.survivors_min, genesis.survivors_min)
         self.serial, self.roster_is_old = entry.serial, self.roster_is_old or entry.what == "roster"
 
-    def votes(self, held, roster, n, proof):
-        cohort = self.slots(roster, proof.cohort, held.survivors_min)
-        voters = self.slots(roster, proof.voters, roster.votes_min)
-        need(len(voters) == len(proof.signatures), "there is not one signature for each voter")
-        bitmap = n.to_bytes(2, "big") + sum(1 << slot for slot in cohort).to_bytes((n + 7) // 8, "little")
-        numbers = held.epoch.to_bytes(8, "big"), held.round.to_bytes(8, "big")
-        session = digest(b"chorale/1 session", *numbers, roster.graph_seed, proof.spec, bitmap)
-        for slot, signature in zip(voters, proof.signatures):
-            key, payload = roster.memberships[slot].identity, session + number(slot) + b"\x01"
-            need(signed(key, b"survivor vote", payload, signature), f"{roster.agents[slot]} did not vote to abort")
+    def take(self, text):
+        """Verifies the next line and takes it over."""
+        line = parse(text)
+        entry, previous = line.entry, self.heads[-1][0] if self.heads else bytes(32)
+        numbers, content = line.seq.to_bytes(8, "big") + line.time_s.to_bytes(8, "big"), entry.text.encode()
+        need(line.seq == self.at, f"entry {line.seq} stands where entry {self.at} belongs")
+        need(line.previous == previous, "it does not follow the entry before it: the chain is broken")
+        hash = digest(b"chorale/1 ledger", previous, numbers[:8], numbers[8:], hashlib.sha256(content).digest())
+        need(line.hash == hash, "the content does not have the hash that it carries")
+        need((entry.kind == "genesis") == (self.genesis is None), "a ledger begins with genesis and has no other")
+        key = (self.genesis or entry).coordinator
+        need(signed(key, "ledger entry", hash, line.signature), "not signed by the coordinator in genesis")
+        need(line.time_s >= self.time_s, "dated before the entry that it follows")
+        getattr(self, f"{entry.kind}_entry")(entry)
+        self.heads.append((hash, self.roster))
+        self.time_s = line.time_s
 
-def figures(ledger, predecessors):
-    """What a ledger says, and the total over it and its predecessors as far as they were given."""
-    genesis, noise = ledger.genesis, ledger.genesis.cap_rho != "unprotected"
-    delta = float(genesis.delta - genesis.delta_reserved) * (1 - 1e-15)
-    names = "federation", "coordinator", "compliance", "enrolled", "corrupt", "survivors_min", "delta", "cap_rho"
-    shown = {name: getattr(genesis, name) for name in names} | ledger.ended | {"open": len(ledger.open)}
-    shown |= {"rho_spent": ledger.spent if noise else "unprotected",
-              "rho_reserved": ledger.held("rho") if noise else "unprotected"}
-    shown["epsilon_zcdp"], shown["epsilon_gaussian"] = epsilons([ledger], delta)
-    shown |= canary.figures(ledger, delta)
-    seen, missing, wanted = {}, set(), list(genesis.predecessors)
-    given = {predecessor.genesis.federation: predecessor for predecessor in predecessors}
-    while wanted:
-        named = wanted.pop()
-        found = given.get(named.federation)
-        if found is None:
-            missing.add(named.federation)
-        else:
-            need(found.hashes[1:][named.seq:named.seq + 1] == [named.hash], f"{named.federation} has another history")
-            wanted += found.genesis.predecessors if named.federation not in seen else []
-            seen[named.federation] = found
-    need(len(seen) == len(predecessors), "a ledger was given that is no predecessor's, or twice")
-    if genesis.predecessors:
-        zcdp, gaussian = epsilons([ledger, *seen.values()], delta)
-        shown |= {"federations_in_all": 1 + len(seen), "epsilon_zcdp_in_all": zcdp,
-                  "epsilon_gaussian_in_all": gaussian, "missing": " ".join(sorted(missing))}
-    return {name: value.hex() if type(value) is bytes else f"{value.numerator}/{value.denominator}"
-            if type(value) is Fraction else value for name, value in shown.items()}
+    def verify(self, content, head=None, key=None):
+        """Raises ValueError where the file does not hold; `at` is then the first entry at fault."""
+        *lines, rest = content.split(b"\n")
+        for self.at, text in enumerate(lines):
+            self.take(text)
+        self.at = len(lines)
+        need(lines and not rest, "the ledger is empty, or cut off in the middle of a line")
+        self.at = 0
+        need(key in (None, self.genesis.coordinator), f"genesis names key {self.genesis.coordinator.hex()}")
+        self.at = len(lines)
+        need(not head or head[0] < len(lines), f"missing: a head names entry {head and head[0]}")
+        self.at = head[0] if head else len(lines) - 1
+        need(not head or self.heads[self.at][0] == head[1], f"a fork: its hash is {self.heads[self.at][0].hex()}")
+        return self
 
-def step(ledger, seq, previous, time_s, text):
-    """Verifies one line and takes it over; its hash and time."""
-    need(len(text) < 5 << 20, "the line is longer than any entry")
-    kind, line, entry, content = parse(text)
-    need(line.seq == seq, f"entry {line.seq} stands where entry {seq} belongs")
-    need(line.previous == previous, "it does not follow the entry before it: the chain is broken")
-    numbers = seq.to_bytes(8, "big"), line.time_s.to_bytes(8, "big")
-    found = digest(b"chorale/1 ledger", previous, *numbers, content)
-    need(line.hash == found, "the content does not have the hash that it carries")
-    need(ledger.genesis or kind == "genesis", "a ledger begins with genesis")
-    key = (ledger.genesis or entry).coordinator
-    need(signed(key, b"ledger entry", found, line.signature), "not signed by the coordinator in genesis")
-    need(line.time_s >= time_s, "dated before the entry that it follows")
-    entry.time_s = line.time_s
-    getattr(ledger, f"take_{kind}")(entry)
-    ledger.heads.append((found, ledger.roster))
-    return found, line.time_s
+    def summary(self):
+        names = "federation", "coordinator", "compliance", "enrolled", "corrupt", "survivors_min", "delta", "cap_rho"
+        ends = [end.kind for _, _, end in self.ended]
+        noise, last = self.genesis.cap_rho != "unprotected", len(self.heads) - 1
+        return {name: getattr(self.genesis, name) for name in names} | {
+            "release": ends.count("release"), "abort": ends.count("abort"), "open": len(self.open),
+            "rho_spent": self.spent if noise else "unprotected",
+            "rho_reserved": self.reserved() if noise else "unprotected",
+            "head": f"{last}:{self.heads[last][0].hex()}", "complete_up_to": self.at,
+            "cosigners": self.cosigners, "cosigned_up_to": self.cosigned}
 
-def verify(content, head=None, key=None):
-    """The ledger, verified. Refused carries `entry`, the number of the first entry at fault."""
-    ledger, hashes, time_s, seq, lines = Ledger(), [bytes(32)], 0, 0, content.split(b"\n")
-    try:
-        for seq, text in enumerate(lines[:-1]):
-            found, time_s = step(ledger, seq, hashes[-1], time_s, text)
-            hashes.append(found)
-        last, seq = len(lines) - 2, len(lines) - 1
-        need(not lines[-1], "the line is cut off in the middle")
-        need(last >= 0, "the ledger is empty")
-        seq = 0
-        need(key in (None, ledger.genesis.coordinator), f"genesis names key {ledger.genesis.coordinator.hex()}")
-        seq = last + 1
-        need(not head or head[0] <= last, f"missing: a head names entry {head and head[0]}")
-        seq = head[0] if head else last
-        need(not head or hashes[seq + 1] == head[1], f"a fork: its hash is {hashes[seq + 1].hex()}, not the head's")
-    except Refused as refused:
-        refused.entry = seq
-        raise
-    ledger.hashes, ledger.complete_up_to = hashes, seq
-    return ledger
+def shown(value):
+    ratio = isinstance(value, Fraction)
+    return f"{value.numerator}/{value.denominator}" if ratio else value.hex() if type(value) is bytes else value
 
 def main():
     arguments = argparse.ArgumentParser(description="Verifies Chorale ledgers offline.")
     arguments.add_argument("files", nargs="+", metavar="FILE")
     arguments.add_argument("--head", metavar="SEQ:HASH", help="a head from an agent or an earlier look")
     arguments.add_argument("--key", metavar="KEY", help="the coordinator's key as the agents know it")
-    arguments.add_argument("--predecessor", metavar="FILE", action="append", default=[],
-                           help="the ledger of an earlier federation that genesis names")
+    arguments.add_argument("--predecessor", metavar="FILE", action="append", default=[], help="one that genesis names")
     arguments.add_argument("--lanes", metavar="FOLDER", help="the lanes' totals that the coordinator keeps, to recount")
     arguments.add_argument("--json", action="store_true", help="one JSON object for each file")
     options, failed = arguments.parse_args(), False
     if not re.fullmatch("([0-9]{1,19}:[0-9a-f]{64})?/([0-9a-f]{64})?", f"{options.head or ''}/{options.key or ''}"):
         arguments.error("a head is written SEQ:HASH, a key and a hash in 64 hexadecimal digits")
     head = options.head and (int(options.head[:-65]), bytes.fromhex(options.head[-64:]))
-    key = options.key and bytes.fromhex(options.key)
+    figures = Path(__file__).with_name("figures.py").exists() and __import__("figures")
+    if not figures and (options.predecessor or options.lanes):
+        arguments.error("this needs figures.py")
     for path in options.files:
+        ledger = Ledger()
         try:
-            ledger = verify(Path(path).read_bytes(), head, key)
-            shown = {"verified": True} | figures(ledger, [verify(Path(path).read_bytes()) for path in options.predecessor])
-            shown |= {"rounds_recounted": canary.recounted(ledger, Path(options.lanes))} if options.lanes else {}
-            shown |= {"head": f"{len(ledger.hashes) - 2}:{ledger.hashes[-1].hex()}",
-                      "complete_up_to": ledger.complete_up_to, "cosigners": ledger.cosigners,
-                      "cosigned_up_to": ledger.cosigned if ledger.cosigners else None}
-        except Refused as reason:
-            entry = getattr(reason, "entry", None)
-            shown, failed = {"verified": False, "entry": entry, "reason": str(reason)}, True
+            ledger.verify(Path(path).read_bytes(), head, options.key and bytes.fromhex(options.key))
+            said = {"verified": True} | ledger.summary()
+            earlier = [Ledger().verify(Path(path).read_bytes()) for path in options.predecessor]
+            said |= figures.figures(ledger, earlier, options.lanes) if figures else {}
+        except ValueError as reason:
+            said, failed = {"verified": False, "entry": ledger.at, "reason": str(reason)}, True
+        said = {name: shown(value) for name, value in said.items()}
         if options.json:
-            print(json.dumps(shown).replace("Infinity", '"infinity"'))
-        elif not shown["verified"]:
-            print(f"{path}: REFUSED at entry {shown['entry']}: {shown['reason']}")
+            print(json.dumps(said).replace("Infinity", '"infinity"'))
+        elif not said["verified"]:
+            print(f"{path}: REFUSED at entry {said['entry']}: {said['reason']}")
         else:
-            print("\n".join(f"{name:17} {value}" for name, value in shown.items()))
+            print("\n".join(f"{name:17} {value}" for name, value in said.items()))
             print("" if head else "complete only up to that entry: no head was supplied")
     return 1 if failed else 0
 

@@ -154,6 +154,40 @@ fn both_verifiers_agree_on_what_is_right() {
     both_accept(&empty.file, empty.chain.head());
 }
 
+/// What is said of the Python verifier in `docs/ledger.md`: it is short, and every check is in the
+/// three files that it needs.
+#[test]
+fn the_python_verifier_is_short_and_needs_no_figures() {
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/audit");
+    let folder = tempfile::tempdir().unwrap();
+    let mut lines = Vec::new();
+    for name in ["verify_ledger.py", "lines.py", "ed25519.py"] {
+        let text = fs::read_to_string(format!("{source}/{name}")).unwrap();
+        assert!(text.lines().all(|line| line.chars().count() <= 120), "{name}");
+        lines.push(text.lines().count());
+        fs::write(folder.path().join(name), text).unwrap();
+    }
+    assert!(lines[0] < 300 && lines.iter().sum::<usize>() < 440, "{lines:?}");
+    if python_command().is_none() {
+        return;
+    }
+    let ledger = rich();
+    let says = |file: &str| {
+        let path = folder.path().join("ledger.jsonl");
+        fs::write(&path, file).unwrap();
+        let mut command = Command::new("python3");
+        command.arg("-B").arg(folder.path().join("verify_ledger.py"));
+        let said = command.arg("--json").arg(path).output().unwrap();
+        serde_json::from_slice::<serde_json::Value>(&said.stdout).unwrap()
+    };
+    let said = says(&ledger.file);
+    assert_eq!(said["verified"], true, "{said}");
+    assert_eq!(said["rho_spent"], ledger.chain.spent().to_string());
+    assert!(said.get("epsilon_gaussian").is_none());
+    let said = says(&resign(&ledger.file, 4, &key(), |line| line.time_s = 1));
+    assert_eq!((&said["verified"], &said["entry"]), (&false.into(), &4.into()), "{said}");
+}
+
 #[test]
 fn both_verifiers_name_the_entry_with_a_flipped_bit() {
     let ledger = rich();
