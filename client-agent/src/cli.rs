@@ -2,6 +2,7 @@
 //! for a mistake in the command itself.
 
 mod data;
+mod data_page;
 mod evaluate;
 mod federation;
 mod init;
@@ -50,7 +51,11 @@ enum Command {
     /// Look at the store's data.
     #[command(subcommand)]
     Data(DataCommand),
-    /// Read the events and keep them, pseudonymised and sealed. Safe to repeat.
+    /// Read new events and keep them, pseudonymised and sealed. Safe to repeat.
+    ///
+    /// Files that were read and did not change are not read again, unless the configuration, the
+    /// catalogue or the SQL makes it necessary. All or nothing: an ingest that fails or is killed
+    /// leaves everything as it was.
     Ingest(data::IngestOptions),
     /// The store's rules: what this agent admits, signed by the store's administrator.
     #[command(subcommand)]

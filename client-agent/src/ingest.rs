@@ -1,19 +1,59 @@
 //! From the store's files to the sealed store, in one go: read, clean, pseudonymise, gather, seal.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use chorale_people::{gather::Gather, store::TakeIn};
 use chorale_task::{Catalogue, Model};
+use chorale_wire::Digest;
 
 use crate::{
     config::Config,
     error::{Explain, Failure},
-    features::{Features, PersonRecord, Records},
-    observe::observe,
+    observe::{Plan, Quality, Read, Sources, Wanted, observe},
     profiles::Serving,
     pseudonym::Pseudonymiser,
     store::{Ingest, Store, StoreError},
 };
 
-/// Reads all events and replaces the persons and profiles in the store by them. Running it again on the same
-/// files gives the same records. `now_s` is the present in Unix seconds.
+/// What a row becomes depends on this program too: raise it when cleaning changes.
+const READER: &[u8] = b"1";
+
+/// The share of the memory for events before they are sealed, and for records until their profiles
+/// are made.
+const EVENTS_SHARE: f64 = 0.3;
+
+/// What became of an ingest.
+pub enum Ingested {
+    /// No file is new or changed, and the store is up to date.
+    NothingNew(Ingest),
+    /// Events came.
+    Taken {
+        /// What the store holds now, and what was read.
+        ingest: Ingest,
+        /// Whether they were added to those that were there.
+        added: bool,
+        /// Files that were not read again.
+        known: usize,
+        /// Files that were read.
+        files: usize,
+        /// Sealed pieces that waited on the disk, because memory did not hold them.
+        runs: usize,
+    },
+}
+
+impl Ingested {
+    /// What the store holds.
+    #[must_use]
+    pub fn ingest(&self) -> &Ingest {
+        match self {
+            Self::NothingNew(ingest) | Self::Taken { ingest, .. } => ingest,
+        }
+    }
+}
+
+/// Reads the events that are `wanted` and brings persons and profiles in the store up to date; all
+/// or nothing. Reading only what is new leaves the store as reading everything would, in the order
+/// in which files came. `now_s` is the present in Unix seconds.
 ///
 /// # Errors
 /// Whatever is wrong with files, SQL, columns, too many rows or the disk; then the store is as it
@@ -24,41 +64,113 @@ pub async fn ingest(
     names: &Pseudonymiser,
     store: &Store,
     now_s: i64,
-) -> Result<Ingest, Failure> {
-    let mut records = Records::default();
-    let mut sink = |event| records.add(event);
-    let quality = observe(config, catalogue, names, now_s, &mut sink).await?;
-    quality.admit(config.cleaning.quarantine_max_share)?;
-    if quality.used == 0 {
-        return Err(NothingUsed { rows: quality.rows }.into());
-    }
-    let records = records.finish();
+    wanted: Wanted,
+) -> Result<Ingested, Failure> {
     let window_end_s = config.held_out_from_s().unwrap_or(i64::MAX);
-    let mut bought_by = vec![0u32; catalogue.len()];
-    let mut last_event_s = 0;
-    for record in records.values() {
-        last_event_s =
-            record.before(window_end_s).last().map_or(last_event_s, |e| last_event_s.max(e.time_s));
-        for habit in Features::of(record, window_end_s).items {
-            bought_by[habit.item as usize] += 1;
+    let sources = Sources::list(config, time(now_s)).await?;
+    let before = store.reading()?;
+    let recipe = recipe(config, catalogue, names);
+    let plan = Plan::new(config, &sources, recipe, before.as_ref(), wanted).await?;
+    let bytes_max = config.memory_bytes(EVENTS_SHARE);
+    let mut gather = Gather::new(&config.data_dir, bytes_max, config.cleaning.repeated_id);
+    let (mut read, mut reading, added, known, files) = match (plan, store.ingest()?, before) {
+        (Some(plan), ..) => {
+            let (added, known, files) = (plan.adds, plan.known, plan.to_read);
+            let reading = plan.reading.clone();
+            let mut sink = |said, at| Ok(gather.add(said, at)?);
+            let read = observe(plan, config, catalogue, names, now_s, &mut sink).await?;
+            (read, reading, added, known, files)
         }
-    }
-    let ingest = Ingest {
-        time_s: now_s,
-        catalogue: catalogue.digest(),
-        home: config.home.clone(),
-        persons: records.len() as u64,
-        home_persons: records.values().filter(|record: &&PersonRecord| record.at_home).count()
-            as u64,
-        window_end_s,
-        last_event_s,
-        bought_by,
-        quality,
+        (None, Some(last), Some(mut before)) => {
+            if last.window_end_s == window_end_s {
+                return Ok(Ingested::NothingNew(last));
+            }
+            // The same events for another window: other figures and profiles.
+            before.used = before.used.saturating_sub(last.quality.used);
+            let known = before.files.len();
+            (Read::again(last.quality), before, true, known, 0)
+        }
+        (None, ..) => return Err(StoreError::Empty { path: store.path() }.into()),
     };
+    let gathered = gather.finish();
+    let runs = gathered.runs();
+    let how = TakeIn { add: added, items: catalogue.len(), window_end_s, bytes_max };
     let model = usable_model(store, catalogue)?;
-    let serving = Serving::new(catalogue.clone(), &ingest, model.as_ref())?;
-    store.replace_persons(&records, &serving.profiles(&records), &ingest)?;
-    Ok(ingest)
+    let ingest = store.take_in(gathered, how, |summary| {
+        read.repeated(summary.repeated, &summary.first_repeated, summary.corrected);
+        let quality = read.quality;
+        quality.admit(config.cleaning.quarantine_max_share)?;
+        reading.used += quality.used;
+        if reading.used == 0 {
+            return Err(NothingUsed { rows: quality.rows }.into());
+        }
+        let ingest = Ingest {
+            time_s: now_s,
+            catalogue: catalogue.digest(),
+            home: config.home.clone(),
+            persons: summary.persons,
+            home_persons: summary.home_persons,
+            window_end_s,
+            last_event_s: summary.last_event_s,
+            bought_by: summary.bought_by,
+            quality,
+        };
+        let serving = Serving::new(catalogue.clone(), &ingest, model.as_ref())?;
+        Ok((ingest, reading, serving))
+    })?;
+    Ok(Ingested::Taken { ingest, added, known, files, runs })
+}
+
+/// Reads everything and keeps nothing; says what an ingest of it all would set aside.
+///
+/// # Errors
+/// As [`ingest`], but for the store and for too many faulty rows.
+pub async fn check(
+    config: &Config,
+    catalogue: &Catalogue,
+    names: &Pseudonymiser,
+    now_s: i64,
+    mut each: impl FnMut() + Send,
+) -> Result<Quality, Failure> {
+    let sources = Sources::list(config, time(now_s)).await?;
+    let recipe = recipe(config, catalogue, names);
+    let plan = Plan::new(config, &sources, recipe, None, Wanted::All).await?;
+    let Some(plan) = plan else { return Ok(Quality::default()) };
+    let place = std::env::temp_dir();
+    let bytes_max = config.memory_bytes(EVENTS_SHARE);
+    let mut gather = Gather::new(&place, bytes_max, config.cleaning.repeated_id);
+    let mut sink = |said, at| {
+        each();
+        Ok(gather.add(said, at)?)
+    };
+    let mut read = observe(plan, config, catalogue, names, now_s, &mut sink).await?;
+    let summary = gather.finish().summary(catalogue.len(), i64::MAX)?;
+    read.repeated(summary.repeated, &summary.first_repeated, summary.corrected);
+    Ok(read.quality)
+}
+
+/// Digest of everything but the files that decides what becomes of a row.
+fn recipe(config: &Config, catalogue: &Catalogue, names: &Pseudonymiser) -> Digest {
+    // Debug shows every field of these; a new one changes the digest, and all is read again.
+    let sources = format!("{:?}", config.sources);
+    let cleaning = format!("{:?}", config.cleaning);
+    Digest::of(
+        "chorale/1 reading recipe",
+        &[
+            READER,
+            config.event_sql.as_bytes(),
+            sources.as_bytes(),
+            cleaning.as_bytes(),
+            config.home.as_bytes(),
+            catalogue.digest().as_bytes(),
+            // Says which key it is without telling anything about it.
+            names.person("").as_bytes(),
+        ],
+    )
+}
+
+fn time(now_s: i64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(u64::try_from(now_s).unwrap_or_default())
 }
 
 /// The stored model, unless it belongs to a catalogue that is no longer in force.

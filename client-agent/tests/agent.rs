@@ -204,7 +204,7 @@ fn bad_rows_are_set_aside_with_their_numbers() {
     csv.push_str("yesterday,CUSTOMER-0000001,367,APPLES,1,2.50,r,902\n");
     csv.push_str("2026-01-07,,367,APPLES,1,2.50,r,903\n");
     csv.push_str("2026-01-07,CUSTOMER-0000001,367,APPLES,many,2.50,r,904\n");
-    csv.push_str("2026-01-07,CUSTOMER-0000001,367,APPLES,1,2.50,r,1\n");
+    csv.push_str("2026-01-07,CUSTOMER-0000001,367,APPLES,1,2.50,r,5\n");
     csv.push_str("2026-01-07,CUSTOMER-0000001,367,MOON ROCK,1,2.50,r,905\n");
     shop.write("receipts.csv", &csv);
     let before = shop.store().persons().unwrap();
@@ -239,8 +239,12 @@ fn unreadable_files_are_named() {
 
     shop.write("agent.toml", &config(SQL));
     shop.write("receipts.csv", &format!("{}2026-01-07,too,few\n", receipts()));
+    let said = shop.refused(&["data", "check"]);
+    assert!(said.contains("malformed line: 1 (receipts.csv line 26)"), "{said}");
+    shop.write("agent.toml", &config(SQL).replace("receipts.csv", "receipts.csv.gz"));
+    shop.write("receipts.csv.gz", "no gzip at all");
     let said = shop.refused(&["ingest"]);
-    assert!(said.contains("reading stopped"), "{said}");
+    assert!(said.contains("cannot be read as Csv") && said.contains("because: "), "{said}");
 }
 
 #[test]

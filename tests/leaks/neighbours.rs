@@ -10,7 +10,9 @@
 
 use std::fs;
 
-use chorale_client_agent::{cli::read_catalogue, ingest::ingest, keys::Key, odometer::Odometer};
+use chorale_client_agent::{
+    cli::read_catalogue, ingest::ingest, keys::Key, observe::Wanted, odometer::Odometer,
+};
 use chorale_plan::{Mechanism, Parameter, Parameters, TaskSpec};
 use chorale_task::{Model, Popularity, Tensor};
 use chorale_tests::{Federation, Setup, federation::now_s};
@@ -71,7 +73,7 @@ async fn change_receipts(federation: &Federation, number: u32, change: impl Fn(&
     let config = federation.agent_config(number);
     let items = read_catalogue(&config.catalogue).unwrap();
     let (names, store) = (federation.pseudonyms(number), federation.open_store(number));
-    ingest(&config, &items, &names, &store, now_s() as i64).await.unwrap();
+    ingest(&config, &items, &names, &store, now_s() as i64, Wanted::All).await.unwrap();
 }
 
 /// Squared norms of all persons at all agents, as their odometers have them.

@@ -12,6 +12,7 @@ use chorale_client_agent::{
     cli::read_catalogue,
     ingest::ingest,
     keys::Key,
+    observe::Wanted,
     policy::{Administrator, Signature, Terms},
     pseudonym::Pseudonymiser,
 };
@@ -361,7 +362,7 @@ impl Federation {
         let catalogue = read_catalogue(&config.catalogue).unwrap();
         let store = self.open_store(number);
         let names = self.pseudonyms(number);
-        ingest(&config, &catalogue, &names, &store, now_s() as i64).await.unwrap();
+        ingest(&config, &catalogue, &names, &store, now_s() as i64, Wanted::All).await.unwrap();
     }
 
     fn agent_toml(&self, shop: &Shop) -> String {

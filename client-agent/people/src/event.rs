@@ -1,6 +1,6 @@
 //! The canonical event, and the rules by which a row becomes one or is set aside.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use chorale_plan::Pseudonym;
 use chorale_task::Catalogue;
@@ -27,6 +27,22 @@ pub struct Event {
     pub amount: f64,
     /// The basket; rows of one person with the same number belong together.
     pub basket: u64,
+    /// Stands for the event's id, keyed; 0 where the data has none.
+    pub id: u64,
+}
+
+/// What a clean row says.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Said {
+    /// This happened.
+    Happened(Event),
+    /// What stood under this id did not happen.
+    TakenBack {
+        /// Whose event it was.
+        person: Pseudonym,
+        /// The event's keyed id.
+        id: u64,
+    },
 }
 
 /// What a person did.
@@ -67,6 +83,10 @@ pub enum Reason {
     DuplicateId,
     /// An item outside the declared catalogue. Not a fault of the data.
     UnknownItem,
+    /// A line with too many or too few fields, or one that is no JSON object.
+    MalformedLine,
+    /// A line that is not in the source's encoding.
+    WrongEncoding,
 }
 
 /// A row as it was read; the texts borrow from the batch and end with it.
@@ -76,6 +96,8 @@ pub struct Row<'a> {
     pub time_s: Option<i64>,
     /// The raw customer id.
     pub person: Option<&'a str>,
+    /// The raw id of a visit, for visitors without a login.
+    pub session: Option<&'a str>,
     /// The customer's home store.
     pub home_store: Option<&'a str>,
     /// What happened, see [`Kind::parse`].
@@ -115,11 +137,29 @@ pub struct Cleaning {
     pub quantity_min: f64,
     /// Largest possible quantity on one row.
     pub quantity_max: f64,
+    /// What a second row with the same `event_id` is, within one person's rows.
+    pub repeated_id: RepeatedId,
+}
+
+/// What a row is whose person has a row with its `event_id` already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RepeatedId {
+    /// A fault: the first row counts.
+    #[default]
+    SetAside,
+    /// A correction: the last row counts, and one of kind 'void' takes the event back.
+    Correct,
 }
 
 impl Default for Cleaning {
     fn default() -> Self {
-        Self { quarantine_max_share: 0.05, quantity_min: 0.0, quantity_max: 1e6 }
+        Self {
+            quarantine_max_share: 0.05,
+            quantity_min: 0.0,
+            quantity_max: 1e6,
+            repeated_id: RepeatedId::SetAside,
+        }
     }
 }
 
@@ -135,16 +175,27 @@ pub struct Cleaner<'a> {
     pub names: &'a Pseudonymiser,
     /// The present, Unix seconds.
     pub now_s: i64,
-    /// Event ids so far, keyed.
-    pub seen: HashSet<u64>,
+}
+
+/// Turns the rows of one batch into events. Rows of a batch often share a person, a basket or an
+/// item; what was worked out for one is kept for the others, until the batch and its texts end.
+pub struct Batch<'c, 'r> {
+    cleaner: &'c Cleaner<'c>,
+    persons: HashMap<&'r str, Pseudonym>,
+    baskets: HashMap<&'r str, u64>,
+    items: HashMap<&'r str, Option<u32>>,
 }
 
 /// Clocks of tills may run ahead of ours by as much, in seconds.
 const AHEAD_MAX_S: i64 = 86_400;
 
-crate::error::redacted!(Event);
+crate::error::redacted!(Event, Said);
 
 impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 6] =
+        [Self::Purchase, Self::Return, Self::View, Self::Click, Self::CartAdd, Self::CartRemove];
+
     /// Parses the text of the column `kind`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
@@ -173,6 +224,8 @@ impl Reason {
             Self::ImpossibleQuantity => "impossible quantity",
             Self::DuplicateId => "duplicate id",
             Self::UnknownItem => "item outside the catalogue",
+            Self::MalformedLine => "malformed line",
+            Self::WrongEncoding => "not in the declared encoding",
         }
     }
 
@@ -183,45 +236,69 @@ impl Reason {
     }
 }
 
-impl Cleaner<'_> {
-    /// The clean event, or why there is none. The raw id is pseudonymised here and goes no further.
+impl<'c> Cleaner<'c> {
+    /// For the rows of one batch.
+    #[must_use]
+    pub fn batch<'r>(&'c self) -> Batch<'c, 'r> {
+        let (persons, baskets, items) = <_>::default();
+        Batch { cleaner: self, persons, baskets, items }
+    }
+}
+
+impl<'r> Batch<'_, 'r> {
+    /// What a row says, or why it says nothing. The raw id is pseudonymised here and goes no
+    /// further.
     ///
     /// # Errors
     /// The [`Reason`] to set the row aside.
-    pub fn clean(&mut self, row: &Row<'_>) -> Result<Event, Reason> {
+    pub fn clean(&mut self, row: &Row<'r>) -> Result<Said, Reason> {
+        let Cleaner { home, rules, catalogue, names, now_s } = self.cleaner;
+        let person = filled(row.person);
+        let session = filled(row.session);
+        let who = match (person, session) {
+            (Some(raw), _) => *self.persons.entry(raw).or_insert_with(|| names.person(raw)),
+            (None, Some(raw)) => names.session(raw),
+            (None, None) => return Err(Reason::MissingPerson),
+        };
+        let id = row.event_id.map_or(0, |raw| names.basket(raw).max(1));
+        if row.kind == Some("void") && rules.repeated_id == RepeatedId::Correct && id != 0 {
+            return Ok(Said::TakenBack { person: who, id });
+        }
         let time_s = row
             .time_s
-            .filter(|time| (0..=self.now_s + AHEAD_MAX_S).contains(time))
+            .filter(|time| (0..=now_s + AHEAD_MAX_S).contains(time))
             .ok_or(Reason::UnknownTime)?;
-        let raw = row.person.filter(|raw| !raw.trim().is_empty()).ok_or(Reason::MissingPerson)?;
         let kind = row.kind.and_then(Kind::parse).ok_or(Reason::UnknownKind)?;
         let amount = row.amount.or(0.0)?;
         if amount < 0.0 && kind != Kind::Return {
             return Err(Reason::NegativeAmount);
         }
         let quantity = row.quantity.or(1.0)?;
-        if !(self.rules.quantity_min..=self.rules.quantity_max).contains(&quantity) {
+        if !(rules.quantity_min..=rules.quantity_max).contains(&quantity) {
             return Err(Reason::ImpossibleQuantity);
         }
-        if let Some(id) = row.event_id
-            && !self.seen.insert(self.names.basket(id))
-        {
-            return Err(Reason::DuplicateId);
-        }
-        let item =
-            row.item.and_then(|item| self.catalogue.index_of(item)).ok_or(Reason::UnknownItem)?;
-        Ok(Event {
+        let index = |raw| *self.items.entry(raw).or_insert_with(|| catalogue.index_of(raw));
+        let item = row.item.and_then(index).ok_or(Reason::UnknownItem)?;
+        let basket = |raw| *self.baskets.entry(raw).or_insert_with(|| names.basket(raw));
+        Ok(Said::Happened(Event {
             time_s,
-            person: self.names.person(raw),
-            at_home: row.home_store.map(|home| home == self.home),
+            person: who,
+            // A visit may be anybody's, so it has no home and never trains.
+            at_home: person.and(row.home_store).map(|named| named == *home),
             kind,
             item,
             quantity: quantity as f32,
             amount,
             // Without a basket column, what a person does within one day belongs together.
-            basket: row.basket.map_or((time_s / 86_400) as u64, |raw| self.names.basket(raw)),
-        })
+            basket: row.basket.map_or((time_s / 86_400) as u64, basket),
+            id,
+        }))
     }
+}
+
+/// A text that is more than white space.
+fn filled(text: Option<&str>) -> Option<&str> {
+    text.filter(|text| !text.trim().is_empty())
 }
 
 impl Number {
@@ -242,7 +319,11 @@ mod tests {
     use super::*;
     use crate::keys::Key;
 
-    fn judge(rows: &[Row<'_>]) -> Vec<Result<Event, Reason>> {
+    fn judge(rows: &[Row<'_>]) -> Vec<Result<Said, Reason>> {
+        judge_by(&Cleaning::default(), rows)
+    }
+
+    fn judge_by(rules: &Cleaning, rows: &[Row<'_>]) -> Vec<Result<Said, Reason>> {
         let item = |name: &str| Item {
             item_id: name.into(),
             department: "D".into(),
@@ -250,21 +331,29 @@ mod tests {
         };
         let catalogue = Catalogue::new(vec![item("APPLES"), item("PEARS")]).unwrap();
         let names = Pseudonymiser::new(&Key::from_bytes([7; 32]));
-        let mut cleaner = Cleaner {
+        let cleaner = Cleaner {
             home: "367",
-            rules: &Cleaning::default(),
+            rules,
             catalogue: &catalogue,
             names: &names,
             now_s: 2_000_000_000,
-            seen: HashSet::new(),
         };
-        rows.iter().map(|row| cleaner.clean(row)).collect()
+        let mut batch = cleaner.batch();
+        rows.iter().map(|row| batch.clean(row)).collect()
+    }
+
+    fn event(row: Row<'_>) -> Event {
+        match judge(&[row])[0].unwrap() {
+            Said::Happened(event) => event,
+            Said::TakenBack { .. } => panic!("nothing is taken back"),
+        }
     }
 
     fn good() -> Row<'static> {
         Row {
             time_s: Some(1_500_000_000),
             person: Some("42"),
+            session: None,
             home_store: Some("367"),
             kind: Some("purchase"),
             item: Some("PEARS"),
@@ -277,13 +366,22 @@ mod tests {
 
     #[test]
     fn a_good_row_becomes_an_event() {
-        let event = judge(&[good()])[0].unwrap();
-        assert_eq!((event.item, event.quantity, event.at_home), (1, 2.0, Some(true)));
+        let good_one = event(good());
+        assert_eq!((good_one.item, good_one.quantity, good_one.at_home), (1, 2.0, Some(true)));
         let elsewhere = Row { home_store: Some("1"), quantity: Number::Absent, ..good() };
-        let event = judge(&[elsewhere])[0].unwrap();
-        assert_eq!((event.quantity, event.at_home), (1.0, Some(false)));
-        let silent = Row { home_store: None, ..good() };
-        assert_eq!(judge(&[silent])[0].unwrap().at_home, None);
+        let elsewhere = event(elsewhere);
+        assert_eq!((elsewhere.quantity, elsewhere.at_home), (1.0, Some(false)));
+        assert_eq!(event(Row { home_store: None, ..good() }).at_home, None);
+    }
+
+    #[test]
+    fn a_visitor_is_nobody_at_home_here() {
+        let visit = Row { person: None, session: Some("42"), ..good() };
+        let visitor = event(visit);
+        assert_eq!(visitor.at_home, None);
+        assert!(visitor.person != event(good()).person, "a session is no customer's number");
+        let known = event(Row { session: Some("s9"), ..good() });
+        assert!(known.person == event(good()).person);
     }
 
     #[test]
@@ -309,12 +407,24 @@ mod tests {
     }
 
     #[test]
-    fn ids_count_once_and_returns_may_be_negative() {
-        let row = Row { event_id: Some("e1"), ..good() };
-        let judged = judge(&[row, row]);
-        assert!(judged[0].is_ok());
-        assert_eq!(judged[1], Err(Reason::DuplicateId));
+    fn returns_may_be_negative() {
         let back = Row { kind: Some("return"), amount: Number::Value(-3.0), ..good() };
-        assert_eq!(judge(&[back])[0].unwrap().amount, -3.0);
+        assert_eq!(event(back).amount, -3.0);
+    }
+
+    #[test]
+    fn only_corrections_take_back() {
+        let void = Row { kind: Some("void"), event_id: Some("e1"), time_s: None, ..good() };
+        assert_eq!(judge(&[void])[0], Err(Reason::UnknownTime));
+        let rules = Cleaning { repeated_id: RepeatedId::Correct, ..Cleaning::default() };
+        let judged = judge_by(&rules, &[Row { event_id: Some("e1"), ..good() }, void]);
+        let (Ok(Said::Happened(event)), Ok(Said::TakenBack { person, id })) =
+            (judged[0], judged[1])
+        else {
+            panic!("{judged:?}");
+        };
+        assert!(person == event.person && id == event.id && id != 0);
+        let nameless = Row { event_id: None, ..void };
+        assert!(judge_by(&rules, &[nameless])[0].is_err());
     }
 }

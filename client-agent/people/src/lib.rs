@@ -2,15 +2,17 @@
 //! made of it: features, profiles, recommendations. Nothing here reads a store's files, listens to
 //! a network or takes part in a round.
 //!
-//! Reading order: [`pseudonym`], [`event`], [`live`], [`features`], [`store`], [`profiles`], [`evaluate`].
+//! Reading order: [`pseudonym`], [`event`], [`gather`], [`live`], [`features`], [`store`], [`profiles`], [`evaluate`].
 
 pub mod calendar;
 pub mod error;
 pub mod evaluate;
 pub mod event;
 pub mod features;
+pub mod gather;
 pub mod keys;
 pub mod live;
+mod parallel;
 pub mod profiles;
 pub mod pseudonym;
 pub mod quality;

@@ -9,14 +9,35 @@ use crate::{error::Explain, event::Reason};
 /// What was read and what became of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quality {
-    /// Rows that the SQL yielded.
+    /// Rows that the SQL yielded, and malformed lines.
     pub rows: u64,
     /// Rows that became events.
     pub used: u64,
     /// Rows set aside, by reason.
     pub quarantined: BTreeMap<Reason, Quarantine>,
+    /// Used rows that a later row corrected or took back.
+    pub corrected: u64,
     /// Per column of the SQL's result.
     pub columns: Vec<ColumnQuality>,
+    /// Per source, what was read of its files.
+    pub sources: Vec<SourceQuality>,
+}
+
+/// What was read of one source.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceQuality {
+    /// Its name.
+    pub name: String,
+    /// Files that were read.
+    pub files: u64,
+    /// Files that an earlier reading took, which were left alone.
+    pub known: u64,
+    /// Files that changed so lately that they are left for the next reading.
+    pub unsettled: u64,
+    /// Rows that were read; `None` where the engine reads the files itself and does not say.
+    pub rows: Option<u64>,
+    /// Lines that are no row.
+    pub malformed: u64,
 }
 
 /// The rows set aside for one reason.
@@ -24,8 +45,17 @@ pub struct Quality {
 pub struct Quarantine {
     /// How many.
     pub rows: u64,
-    /// The numbers of the first of them, counting the SQL's rows from 1.
-    pub first: Vec<u64>,
+    /// Where the first of them stood.
+    pub first: Vec<Spot>,
+}
+
+/// Where a row stood.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Spot {
+    /// The file's name, where the row is known by its line.
+    pub file: Option<String>,
+    /// The line of that file, or the number of the SQL's row, from 1.
+    pub number: u64,
 }
 
 /// What one column held.
@@ -100,23 +130,45 @@ impl Quality {
     }
 
     /// Counts a row that was set aside for `reason`.
-    pub fn set_aside(&mut self, reason: Reason, row: u64) {
+    pub fn set_aside(&mut self, reason: Reason, spot: impl FnOnce() -> Spot) {
         let entry = self.quarantined.entry(reason).or_default();
         entry.rows += 1;
         if entry.first.len() < FIRST_ROWS {
-            entry.first.push(row);
+            entry.first.push(spot());
         }
     }
 }
 
 impl Quarantine {
-    /// `row 7`, or `rows 7, 9, 12, ...`.
+    /// `row 7`, or `rows 7, 9, 12, ...`, or `receipts.csv line 12`.
     #[must_use]
     pub fn first_rows(&self) -> String {
-        let numbers: Vec<String> = self.first.iter().map(u64::to_string).collect();
+        let spots: Vec<String> = self.first.iter().map(Spot::to_string).collect();
         let more = if self.rows as usize > self.first.len() { ", ..." } else { "" };
-        let noun = if self.rows == 1 { "row" } else { "rows" };
-        format!("{noun} {}{more}", numbers.join(", "))
+        let by_row = self.first.iter().all(|spot| spot.file.is_none());
+        let noun = match (by_row, self.rows) {
+            (false, _) => "",
+            (true, 1) => "row ",
+            (true, _) => "rows ",
+        };
+        format!("{noun}{}{more}", spots.join(", "))
+    }
+}
+
+impl Spot {
+    /// Row `number` of the SQL's result.
+    #[must_use]
+    pub fn row(number: u64) -> Self {
+        Self { file: None, number }
+    }
+}
+
+impl std::fmt::Display for Spot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.file {
+            Some(file) => write!(f, "{file} line {}", self.number),
+            None => write!(f, "{}", self.number),
+        }
     }
 }
 
@@ -140,9 +192,9 @@ mod tests {
     fn faults_count_and_unknown_items_do_not() {
         let mut quality = Quality { rows: 100, used: 89, ..Quality::default() };
         for row in 1..=10 {
-            quality.set_aside(Reason::UnknownItem, row);
+            quality.set_aside(Reason::UnknownItem, || Spot::row(row));
         }
-        quality.set_aside(Reason::NegativeAmount, 77);
+        quality.set_aside(Reason::NegativeAmount, || Spot::row(77));
         assert_eq!((quality.faulty_rows(), quality.quarantined_rows()), (1, 11));
         assert!(quality.admit(0.01).is_ok());
         let error = quality.admit(0.001).map_err(|error| error.to_string());
@@ -156,5 +208,8 @@ mod tests {
             quality.quarantined[&Reason::UnknownItem].first_rows(),
             "rows 1, 2, 3, 4, 5, ..."
         );
+        let line = Spot { file: Some("a.csv".into()), number: 12 };
+        quality.set_aside(Reason::MalformedLine, || line);
+        assert_eq!(quality.quarantined[&Reason::MalformedLine].first_rows(), "a.csv line 12");
     }
 }

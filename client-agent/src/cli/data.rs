@@ -1,15 +1,20 @@
 //! `data check` and `ingest`.
 
-use std::{io::Write, path::Path, time::Duration};
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{Agent, Done, OutputError, now_s, runtime, table, thousands, write_json};
+use super::{Agent, Done, OutputError, data_page, now_s, runtime, table, thousands, write_json};
 use crate::{
     error::{Explain, Failure},
-    ingest,
-    observe::{self, Quality},
+    ingest::{self, Ingested},
+    observe::{ColumnQuality, Quality, Quarantine, Reason, SourceQuality, Wanted},
 };
 
 #[derive(Debug, Args)]
@@ -17,6 +22,9 @@ pub(super) struct CheckOptions {
     /// Write the report as JSON.
     #[arg(long)]
     json: bool,
+    /// Write it as a page for a browser too.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -24,6 +32,9 @@ pub(super) struct IngestOptions {
     /// Write the report as JSON.
     #[arg(long)]
     json: bool,
+    /// Read every file that is there again, and forget what stood in others.
+    #[arg(long)]
+    all: bool,
 }
 
 /// Rows that need a repair; the report above names them.
@@ -55,14 +66,15 @@ pub(super) fn check(
 ) -> Result<Done, Failure> {
     let agent = Agent::load(config)?;
     let spinner = spinner("reading events");
-    let quality = runtime()?.block_on(observe::observe(
-        &agent.config,
-        &agent.catalogue,
-        &agent.names,
-        now_s(),
-        &mut |_| spinner.inc(1),
-    ))?;
+    let Agent { config, catalogue, names } = &agent;
+    let reading = ingest::check(config, catalogue, names, now_s(), || spinner.inc(1));
+    let quality = runtime()?.block_on(reading)?;
     spinner.finish_and_clear();
+    if let Some(page) = &options.html {
+        let text = data_page::page(&config.agent, &quality);
+        fs::write(page, text)
+            .map_err(|source| data_page::PageError { path: page.clone(), source })?;
+    }
     if options.json {
         write_json(out, &quality)?;
     } else {
@@ -88,22 +100,53 @@ pub(super) fn ingest(
     let store = agent.store()?;
     let spinner = spinner("reading and sealing events");
     let Agent { config, catalogue, names } = &agent;
-    let ingest = runtime()?.block_on(ingest::ingest(config, catalogue, names, &store, now_s()))?;
+    let wanted = if options.all { Wanted::All } else { Wanted::New };
+    let reading = ingest::ingest(config, catalogue, names, &store, now_s(), wanted);
+    let ingested = runtime()?.block_on(reading)?;
     spinner.finish_and_clear();
+    let ingest = ingested.ingest();
     if options.json {
-        write_json(out, &ingest)?;
+        write_json(out, &json(&ingested)?)?;
         return Ok(Done::Well);
     }
-    out.write_all(report(&ingest.quality).as_bytes()).map_err(OutputError)?;
-    writeln!(
-        out,
-        "\nKept, pseudonymised and sealed: {} customers ({} at home here), in {}",
+    let kept = format!(
+        "{} customers ({} at home here), in {}",
         thousands(ingest.persons),
         thousands(ingest.home_persons),
         store.path().display()
-    )
+    );
+    match &ingested {
+        Ingested::NothingNew(_) => writeln!(
+            out,
+            "Nothing new: no file changed since the last ingest.\nKept as they are: {kept}"
+        ),
+        Ingested::Taken { ingest, added, known, files, .. } => {
+            let how = if *added { "added to what was there" } else { "read from the beginning" };
+            let (files, known) = (thousands(*files as u64), thousands(*known as u64));
+            write!(
+                out,
+                "{files} files {how}; {known} were read before\n\n{}\n\
+                 Kept, pseudonymised and sealed: {kept}\n",
+                report(&ingest.quality)
+            )
+        }
+    }
     .map_err(OutputError)?;
     Ok(Done::Well)
+}
+
+/// The ingest, and whether and how files were read.
+fn json(ingested: &Ingested) -> Result<serde_json::Value, OutputError> {
+    let mut value = serde_json::to_value(ingested.ingest()).map_err(|e| OutputError(e.into()))?;
+    let reading = match ingested {
+        Ingested::NothingNew(_) => serde_json::json!({ "nothing_new": true }),
+        Ingested::Taken { added, known, files, runs, .. } => serde_json::json!({
+            "nothing_new": false, "added": added, "files_known": known, "files_read": files,
+            "sealed_runs": runs,
+        }),
+    };
+    value["reading"] = reading;
+    Ok(value)
 }
 
 /// A sign of life on a terminal; nothing where the output goes elsewhere.
@@ -123,24 +166,55 @@ fn report(quality: &Quality) -> String {
         thousands(quality.used),
         thousands(quality.quarantined_rows())
     );
-    if !quality.quarantined.is_empty() {
-        let mut rows = vec![["set aside because of", "rows", "first"].map(String::from).to_vec()];
-        rows.extend(quality.quarantined.iter().map(|(reason, entry)| {
-            vec![reason.text().to_owned(), thousands(entry.rows), entry.first_rows()]
-        }));
-        text.push('\n');
-        text.push_str(&table(&rows));
+    if quality.corrected > 0 {
+        let corrected = thousands(quality.corrected);
+        text.push_str(&format!(
+            "{corrected} used rows were corrected or taken back by later ones\n"
+        ));
     }
-    let mut rows = vec![["column", "type", "empty", "unreadable"].map(String::from).to_vec()];
-    rows.extend(quality.columns.iter().map(|column| {
-        vec![
-            column.name.clone(),
-            column.kind.clone(),
-            thousands(column.empty),
-            thousands(column.unreadable),
-        ]
-    }));
-    text.push('\n');
-    text.push_str(&table(&rows));
+    for rows in [sources(quality), reasons(quality), columns(quality)] {
+        if rows.len() > 1 {
+            text.push('\n');
+            text.push_str(&table(&rows));
+        }
+    }
     text
+}
+
+/// Per source, what was read; the first row names the columns.
+pub(super) fn sources(quality: &Quality) -> Vec<Vec<String>> {
+    let head = ["source", "files", "read before", "left for later", "rows", "malformed lines"];
+    let row = |source: &SourceQuality| {
+        vec![
+            source.name.clone(),
+            thousands(source.files),
+            thousands(source.known),
+            thousands(source.unsettled),
+            source.rows.map_or_else(|| "not counted".into(), thousands),
+            thousands(source.malformed),
+        ]
+    };
+    headed(&head, quality.sources.iter().map(row))
+}
+
+/// Per reason, what was set aside.
+pub(super) fn reasons(quality: &Quality) -> Vec<Vec<String>> {
+    let row = |(reason, entry): (&Reason, &Quarantine)| {
+        vec![reason.text().to_owned(), thousands(entry.rows), entry.first_rows()]
+    };
+    headed(&["set aside because of", "rows", "first"], quality.quarantined.iter().map(row))
+}
+
+/// Per column of the events.
+pub(super) fn columns(quality: &Quality) -> Vec<Vec<String>> {
+    let row = |column: &ColumnQuality| {
+        let (empty, unreadable) = (thousands(column.empty), thousands(column.unreadable));
+        vec![column.name.clone(), column.kind.clone(), empty, unreadable]
+    };
+    headed(&["column", "type", "empty", "unreadable"], quality.columns.iter().map(row))
+}
+
+fn headed(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> Vec<Vec<String>> {
+    let head = head.iter().map(|name| (*name).to_owned()).collect();
+    std::iter::once(head).chain(rows).collect()
 }

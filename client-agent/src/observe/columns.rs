@@ -1,10 +1,12 @@
 //! The columns of the canonical event: which there must be, and what each may hold.
 
-use std::sync::Arc;
+use std::{collections::HashMap, str::FromStr, sync::Arc};
 
+use chrono::{DateTime, TimeZone};
 use datafusion::arrow::{
+    array::timezone::Tz,
     array::{Array, ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray},
-    compute::{CastOptions, cast_with_options},
+    compute::{CastOptions, cast_with_options, kernels::cast_utils::string_to_datetime},
     datatypes::{DataType, Float64Type, Int64Type, Schema, TimeUnit},
     error::ArrowError,
 };
@@ -41,14 +43,20 @@ const fn column(
 }
 
 /// The columns of the canonical event, in the order of [`Columns`].
-pub const COLUMNS: [Column; 9] = [
+pub const COLUMNS: [Column; 13] = [
     column(
         "event_time",
         true,
-        "the time: a timestamp or date in UTC, ISO 8601 text, or whole Unix seconds",
+        "the time: a timestamp or date in UTC or in the column 'zone', ISO 8601 text, or whole Unix \
+         seconds",
         Holds::Time,
     ),
-    column("person", true, "the customer's id: text or a whole number", Holds::Text),
+    column(
+        "person",
+        true,
+        "the customer's id: text or a whole number, NULL for a visitor without one",
+        Holds::Text,
+    ),
     column(
         "home_store",
         true,
@@ -59,7 +67,8 @@ pub const COLUMNS: [Column; 9] = [
     column(
         "kind",
         true,
-        "one of 'purchase', 'return', 'view', 'click', 'cart-add', 'cart-remove'",
+        "one of 'purchase', 'return', 'view', 'click', 'cart-add', 'cart-remove', and 'void' where \
+         rows correct",
         Holds::Text,
     ),
     column("item", true, "the item's id in the catalogue: text or a whole number", Holds::Text),
@@ -67,7 +76,30 @@ pub const COLUMNS: [Column; 9] = [
     column("amount", false, "the money paid: a number", Holds::Number),
     column("basket", false, "the receipt's number: text or a whole number", Holds::Text),
     column("event_id", false, "an id that no other row has: text or a whole number", Holds::Text),
+    column("session", false, "the visit's id, for visitors without a customer's id", Holds::Text),
+    column(
+        "zone",
+        false,
+        "the time zone of times without one: 'Asia/Shanghai', '+08:00'",
+        Holds::Text,
+    ),
+    column("file", false, "the file of the row: _file of a text source", Holds::Text),
+    column("line", false, "the line of the row: _line of a text source", Holds::Number),
 ];
+
+/// Positions in [`COLUMNS`].
+const PERSON: usize = 1;
+const HOME: usize = 2;
+const KIND: usize = 3;
+const ITEM: usize = 4;
+const QUANTITY: usize = 5;
+const AMOUNT: usize = 6;
+const BASKET: usize = 7;
+const EVENT_ID: usize = 8;
+const SESSION: usize = 9;
+const ZONE: usize = 10;
+const FILE: usize = 11;
+const LINE: usize = 12;
 
 /// Where each column of [`COLUMNS`] stands in the SQL's result.
 pub(crate) struct Layout([Option<usize>; COLUMNS.len()]);
@@ -128,6 +160,11 @@ impl Layout {
         report: &mut [ColumnQuality],
     ) -> Result<Columns, ArrowError> {
         let mut times = None;
+        let zones = match self.0[ZONE] {
+            Some(place) => Some(convert(batch.column(place), &DataType::Utf8)?),
+            None => None,
+        };
+        let zones = zones.as_ref().map(|zones| zones.as_string::<i32>());
         let mut texts = [const { None }; COLUMNS.len()];
         let mut numbers = [const { None }; COLUMNS.len()];
         let mut reports = report.iter_mut();
@@ -136,7 +173,10 @@ impl Layout {
             let raw = batch.column(place);
             let converted: ArrayRef = match column.holds {
                 Holds::Time => {
-                    let seconds = seconds(raw)?;
+                    let seconds = match zones {
+                        Some(zones) => zoned(raw, zones)?,
+                        None => seconds(raw)?,
+                    };
                     times = Some(seconds.clone());
                     Arc::new(seconds)
                 }
@@ -179,15 +219,24 @@ impl Columns {
         };
         Row {
             time_s: self.times.is_valid(index).then(|| self.times.value(index)),
-            person: text(1),
-            home_store: text(2),
-            kind: text(3),
-            item: text(4),
-            quantity: number(5),
-            amount: number(6),
-            basket: text(7),
-            event_id: text(8),
+            person: text(PERSON),
+            session: text(SESSION),
+            home_store: text(HOME),
+            kind: text(KIND),
+            item: text(ITEM),
+            quantity: number(QUANTITY),
+            amount: number(AMOUNT),
+            basket: text(BASKET),
+            event_id: text(EVENT_ID),
         }
+    }
+
+    /// File and line of row `index` of the batch, where the SQL yields both.
+    pub(crate) fn spot(&self, index: usize) -> Option<(&str, u64)> {
+        let file = self.texts[FILE].as_ref().filter(|files| files.is_valid(index))?;
+        let (_, lines) = self.numbers[LINE].as_ref()?;
+        let line = lines.is_valid(index).then(|| lines.value(index)).filter(|line| *line >= 1.0)?;
+        Some((file.value(index), line as u64))
     }
 }
 
@@ -231,6 +280,41 @@ fn seconds(raw: &ArrayRef) -> Result<Int64Array, ArrowError> {
 /// Converts a column; a value that does not fit becomes empty.
 fn convert(raw: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
     cast_with_options(raw, to, &CastOptions { safe: true, ..CastOptions::default() })
+}
+
+/// Unix seconds, rounded down; a time that names no zone is in that of `zones`, or in UTC where it
+/// is empty. A time that the zone skips, or a zone that nobody knows, is unreadable; of a time that
+/// comes twice the first is meant.
+fn zoned(raw: &ArrayRef, zones: &StringArray) -> Result<Int64Array, ArrowError> {
+    let in_utc = seconds(raw)?;
+    // Whole numbers and timestamps with a zone say the instant.
+    let says_zone =
+        raw.data_type().is_integer() || matches!(raw.data_type(), DataType::Timestamp(_, Some(_)));
+    if says_zone {
+        return Ok(in_utc);
+    }
+    let texts =
+        if is_instant(raw.data_type()) { None } else { Some(convert(raw, &DataType::Utf8)?) };
+    let texts = texts.as_ref().map(|texts| texts.as_string::<i32>());
+    let mut known: HashMap<&str, Option<Tz>> = HashMap::new();
+    let one = |row: usize| {
+        let zone = if zones.is_valid(row) { zones.value(row).trim() } else { "" };
+        if zone.is_empty() || raw.is_null(row) {
+            return in_utc.is_valid(row).then(|| in_utc.value(row));
+        }
+        let zone = (*known.entry(zone).or_insert_with(|| Tz::from_str(zone).ok()))?;
+        match texts {
+            Some(texts) => {
+                let text = texts.is_valid(row).then(|| texts.value(row))?;
+                Some(string_to_datetime(&zone, text.trim()).ok()?.timestamp())
+            }
+            None => {
+                let local = DateTime::from_timestamp(in_utc.value(row), 0)?.naive_utc();
+                Some(zone.from_local_datetime(&local).earliest()?.timestamp())
+            }
+        }
+    };
+    Ok((0..raw.len()).map(one).collect())
 }
 
 fn join<'a>(names: impl Iterator<Item = &'a str>) -> String {

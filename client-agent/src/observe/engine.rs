@@ -1,127 +1,282 @@
 //! The query engine: registers the sources, runs the SQL and streams its batches.
 
-use std::{collections::HashSet, fs::File};
+use std::{
+    collections::HashMap,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
 
+use chorale_people::{
+    event::Said,
+    gather::At,
+    quality::{SourceQuality, Spot},
+    store::FileSeen,
+};
 use chorale_task::Catalogue;
 use datafusion::{
+    catalog::{TableProvider, streaming::StreamingTable},
     common::{DataFusionError, SchemaError},
-    execution::context::{SQLOptions, SessionContext},
-    prelude::{CsvReadOptions, JsonReadOptions, ParquetReadOptions, SessionConfig},
+    datasource::{
+        file_format::parquet::ParquetFormat,
+        listing::{ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl},
+    },
+    execution::{
+        context::{SQLOptions, SessionContext},
+        disk_manager::{DiskManagerBuilder, DiskManagerMode},
+        runtime_env::RuntimeEnvBuilder,
+    },
+    physical_plan::streaming::PartitionStream,
+    prelude::{DataFrame, SessionConfig},
 };
 use futures::StreamExt;
+use tokio::sync::mpsc;
 
-use super::{Engine, Event, ObserveError, Quality, columns::Layout};
+use super::{
+    Engine, ObserveError, Quality, Read,
+    columns::{Columns, Layout},
+    database, files,
+    linear::added_rows,
+    text::{Table, Tally},
+};
 use crate::{
     config::{Config, Format, Source},
+    error::Failure,
     event::Cleaner,
     pseudonym::Pseudonymiser,
 };
 
+/// Batches that are read ahead while one is cleaned.
+const BATCHES_AHEAD: usize = 4;
+/// The engine's share of the memory: for joins and sums of event_sql.
+const MEMORY_SHARE: f64 = 0.25;
+
+/// The files of one source that are read now.
+pub(super) struct Selected<'a> {
+    pub(super) source: &'a Source,
+    /// All files there are.
+    pub(super) all: Vec<FileSeen>,
+    /// Those that are read.
+    pub(super) to_read: Vec<FileSeen>,
+    /// Whether these are the new ones only.
+    pub(super) grown: bool,
+    /// For a database: what was read up to.
+    pub(super) after: Option<FileSeen>,
+    pub(super) unsettled: u64,
+}
+
+/// The SQL over the selected files, ready to run.
+pub(super) struct Prepared<'a> {
+    frame: DataFrame,
+    selected: Vec<Selected<'a>>,
+    tallies: Vec<Option<Arc<Mutex<Tally>>>>,
+}
+
+/// Plans the SQL over the selected files; where `only_new`, for the rows that new files add. `None`
+/// where these files change other rows too.
+pub(super) async fn prepare<'a>(
+    config: &Config,
+    selected: Vec<Selected<'a>>,
+    only_new: bool,
+) -> Result<Option<Prepared<'a>>, ObserveError> {
+    // One partition keeps the rows in the files' order, so that row numbers mean something. What
+    // the engine would put on the disk it would put there in clear, so it may not.
+    let runtime = RuntimeEnvBuilder::new()
+        .with_memory_limit(config.memory_bytes(MEMORY_SHARE), 1.0)
+        .with_disk_manager_builder(
+            DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled),
+        )
+        .build_arc()
+        .map_err(|error| ObserveError::Sql { source: said(&error) })?;
+    let settings = SessionConfig::new().with_target_partitions(1);
+    let context = SessionContext::new_with_config_rt(settings, runtime);
+    let mut tallies = Vec::new();
+    for one in &selected {
+        tallies.push(register(&context, one).await?);
+    }
+    let read_only =
+        SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+    let mut frame = context
+        .sql_with_options(&config.event_sql, read_only)
+        .await
+        .map_err(|error| sql_error(error, &config.event_sql))?;
+    if only_new {
+        let grown = selected.iter().filter(|one| one.grown).map(|one| one.source.name.as_str());
+        let (state, plan) = frame.into_parts();
+        let Some(plan) = added_rows(plan, &grown.collect()) else { return Ok(None) };
+        frame = DataFrame::new(state, plan);
+    }
+    Ok(Some(Prepared { frame, selected, tallies }))
+}
+
+/// Runs the SQL: one task reads, this one cleans.
 pub(super) async fn run(
+    prepared: Prepared<'_>,
     config: &Config,
     catalogue: &Catalogue,
     names: &Pseudonymiser,
     now_s: i64,
-    sink: &mut (dyn FnMut(Event) + Send),
-) -> Result<Quality, ObserveError> {
-    // One partition keeps the rows in the files' order, so that row numbers mean something.
-    let context = SessionContext::new_with_config(SessionConfig::new().with_target_partitions(1));
-    for source in &config.sources {
-        register(&context, source).await?;
-    }
-    let read_only =
-        SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-    let frame = context
-        .sql_with_options(&config.event_sql, read_only)
-        .await
-        .map_err(|error| sql_error(error, &config.event_sql))?;
+    sink: &mut (dyn FnMut(Said, At) -> Result<(), Failure> + Send),
+) -> Result<Read, Failure> {
+    let Prepared { frame, selected, tallies } = prepared;
     let schema = frame.schema().as_arrow().clone();
     let layout = Layout::of(&schema)?;
     let mut quality = Quality { columns: layout.report(&schema), ..Quality::default() };
-    let mut cleaner = Cleaner {
-        home: &config.home,
-        rules: &config.cleaning,
-        catalogue,
-        names,
-        now_s,
-        seen: HashSet::new(),
-    };
-    let mut batches =
+    let cleaner = Cleaner { home: &config.home, rules: &config.cleaning, catalogue, names, now_s };
+    let mut stream =
         frame.execute_stream().await.map_err(|error| ObserveError::Sql { source: said(&error) })?;
-    while let Some(batch) = batches.next().await {
+    let (sender, mut batches) = mpsc::channel(BATCHES_AHEAD);
+    let reader = tokio::spawn(async move {
+        while let Some(batch) = stream.next().await {
+            if sender.send(batch).await.is_err() {
+                break;
+            }
+        }
+    });
+    let mut places = Places::default();
+    while let Some(batch) = batches.recv().await {
         let rows = quality.rows;
         let batch = batch.map_err(|error| ObserveError::Read { rows, source: said(&error) })?;
         let columns = layout
             .columns(&batch, &mut quality.columns)
             .map_err(|error| ObserveError::Read { rows, source: Engine(error.to_string()) })?;
+        let mut cleaning = cleaner.batch();
         for index in 0..batch.num_rows() {
             quality.rows += 1;
-            match cleaner.clean(&columns.row(index)) {
-                Ok(event) => {
+            let row = quality.rows;
+            match cleaning.clean(&columns.row(index)) {
+                Ok(said) => {
                     quality.used += 1;
-                    sink(event);
+                    sink(said, places.at(&columns, index, row))?;
                 }
-                Err(reason) => {
-                    let row = quality.rows;
-                    quality.set_aside(reason, row);
-                }
+                Err(reason) => quality.set_aside(reason, || spot(&columns, index, row)),
             }
         }
     }
-    Ok(quality)
+    // The reader ends by itself; a panic in it would otherwise look like the end of the files.
+    reader.await.map_err(|error| ObserveError::Read {
+        rows: quality.rows,
+        source: Engine(error.to_string()),
+    })?;
+    for (one, tally) in selected.iter().zip(&tallies) {
+        for file in one.to_read.iter().filter(|_| !one.source.format.is_database()) {
+            files::unchanged(one.source, file)?;
+        }
+        count(&mut quality, one, tally.as_deref());
+    }
+    Ok(Read { quality, files: places.files })
 }
 
-/// Makes a source known to the engine under its name, after a look whether it is there at all:
-/// the engine takes a missing file for an empty table.
-async fn register(context: &SessionContext, source: &Source) -> Result<(), ObserveError> {
-    let Source { name, path, format } = source;
-    let text = path.to_string_lossy();
-    let is_pattern = text.contains(['*', '?', '[']);
-    if !is_pattern {
-        File::open(path).map_err(|error| ObserveError::Open {
-            name: name.clone(),
-            path: path.clone(),
-            source: error,
-        })?;
+/// The names of the files that rows came from, numbered.
+#[derive(Default)]
+struct Places {
+    files: Vec<String>,
+    numbers: HashMap<String, usize>,
+}
+
+impl Places {
+    fn at(&mut self, columns: &Columns, index: usize, row: u64) -> At {
+        let Some((file, line)) = columns.spot(index) else { return At::row(row) };
+        let number = match self.numbers.get(file) {
+            Some(number) => *number,
+            None => {
+                self.files.push(file.to_owned());
+                self.numbers.insert(file.to_owned(), self.files.len() - 1);
+                self.files.len() - 1
+            }
+        };
+        At::line(number, line, row)
     }
-    // The engine compares file names with an ending; in a directory that is useful, but a file or
-    // a pattern that the administrator wrote down is meant as it stands.
-    let ending = |usual| if path.is_dir() { usual } else { "" };
-    let registered = match format {
-        Format::Parquet => {
-            let options = ParquetReadOptions::new().file_extension(ending(".parquet"));
-            context.register_parquet(name.as_str(), &text, options).await
-        }
-        Format::Csv => {
-            // No guessing of types: '007' stays '007', and a bad number is one bad row.
-            let options =
-                CsvReadOptions::new().file_extension(ending(".csv")).schema_infer_max_records(0);
-            context.register_csv(name.as_str(), &text, options).await
-        }
-        Format::Ndjson => {
-            let options = JsonReadOptions::default()
-                .file_extension(ending(".ndjson"))
-                .schema_infer_max_records(usize::MAX);
-            context.register_json(name.as_str(), &text, options).await
-        }
+}
+
+fn spot(columns: &Columns, index: usize, row: u64) -> Spot {
+    match columns.spot(index) {
+        Some((file, number)) => Spot { file: Some(file.to_owned()), number },
+        None => Spot::row(row),
+    }
+}
+
+/// Adds what was read of one source: malformed lines are rows that were set aside.
+fn count(quality: &mut Quality, one: &Selected<'_>, tally: Option<&Mutex<Tally>>) {
+    let tally = tally.map(|tally| tally.lock().unwrap_or_else(PoisonError::into_inner).clone());
+    let mut source = SourceQuality {
+        name: one.source.name.clone(),
+        files: one.to_read.len() as u64,
+        known: (one.all.len() - one.to_read.len()) as u64,
+        unsettled: one.unsettled,
+        rows: tally.as_ref().map(|tally| tally.rows),
+        malformed: 0,
     };
+    for (reason, count, spots) in tally.into_iter().flat_map(|tally| tally.malformed) {
+        source.malformed += count;
+        quality.rows += count;
+        let entry = quality.quarantined.entry(reason).or_default();
+        entry.rows += count;
+        let room = chorale_people::quality::FIRST_ROWS.saturating_sub(entry.first.len());
+        entry.first.extend(spots.into_iter().take(room));
+    }
+    quality.sources.push(source);
+}
+
+/// Makes the files of a source known to the engine under its name.
+async fn register(
+    context: &SessionContext,
+    one: &Selected<'_>,
+) -> Result<Option<Arc<Mutex<Tally>>>, ObserveError> {
+    let Source { name, path, format, .. } = one.source;
     let unreadable = |error: &DataFusionError| ObserveError::Format {
         name: name.clone(),
         path: path.clone(),
         format: *format,
         source: said(error),
     };
-    let nothing = || ObserveError::NoFile { name: name.clone(), path: path.clone() };
-    registered.map_err(|error| {
-        // The engine has no variant of its own for a pattern without a match.
-        let no_match = is_pattern && error.to_string().contains("No files found");
-        if no_match { nothing() } else { unreadable(&error) }
-    })?;
-    let table = context.table(name.as_str()).await.map_err(|error| unreadable(&error))?;
-    if table.schema().fields().is_empty() {
-        return Err(nothing());
+    if one.all.is_empty() {
+        return Err(ObserveError::NoFile { name: name.clone(), path: path.clone() });
     }
-    Ok(())
+    let (table, tally): (Arc<dyn TableProvider>, _) = if format.is_database() {
+        let table = database::Table::open(one.source, one.after.as_ref(), &one.all[0]).await?;
+        let table = streaming(Arc::new(table)).map_err(|error| unreadable(&error))?;
+        (Arc::new(table), None)
+    } else if *format == Format::Parquet {
+        let table = parquet(context, &one.to_read).await.map_err(|error| unreadable(&error))?;
+        (Arc::new(table), None)
+    } else {
+        let table = Table::open(one.source, &one.all, &one.to_read)?;
+        let tally = table.tally();
+        let table = streaming(Arc::new(table)).map_err(|error| unreadable(&error))?;
+        (Arc::new(table), Some(tally))
+    };
+    context.register_table(name.as_str(), table).map_err(|error| unreadable(&error))?;
+    Ok(tally)
+}
+
+fn streaming(table: Arc<dyn PartitionStream>) -> Result<StreamingTable, DataFusionError> {
+    StreamingTable::try_new(Arc::clone(table.schema()), vec![table])
+}
+
+async fn parquet(
+    context: &SessionContext,
+    files: &[FileSeen],
+) -> Result<ListingTable, DataFusionError> {
+    // As addresses, because in a path the engine takes '*', '?' and '[' for a pattern.
+    let urls = files.iter().map(|file| ListingTableUrl::parse(address(Path::new(&file.path))));
+    let urls: Vec<ListingTableUrl> = urls.collect::<Result<_, _>>()?;
+    let options = ListingOptions::new(Arc::new(ParquetFormat::default())).with_file_extension("");
+    let config = ListingTableConfig::new_with_multi_paths(urls).with_listing_options(options);
+    ListingTable::try_new(config.infer_schema(&context.state()).await?)
+}
+
+/// An absolute path as an address.
+fn address(path: &Path) -> String {
+    let mut address = String::from("file://");
+    for byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'-' | b'_' | b'.' | b'~' => {
+                address.push(char::from(*byte));
+            }
+            other => address.push_str(&format!("%{other:02X}")),
+        }
+    }
+    address
 }
 
 fn sql_error(error: DataFusionError, sql: &str) -> ObserveError {

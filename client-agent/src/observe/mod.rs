@@ -1,24 +1,35 @@
-//! Reading the store's own files: SQL over Parquet, CSV or NDJSON into canonical events.
+//! Reading the store's own files: SQL over Parquet, delimited text or JSON lines into canonical
+//! events.
 //!
 //! The SQL may only read. Every row is either used or set aside with a reason; a raw customer id
-//! lives only inside the loop over one batch, where it becomes a pseudonym.
+//! lives only inside the loop over one batch, where it becomes a pseudonym. What was read before
+//! is read again only where it must be ([`plan`]).
 
 mod columns;
+mod database;
 mod engine;
+mod files;
+mod linear;
+mod lines;
+mod plan;
+mod split;
+mod text;
 
 use std::path::PathBuf;
 
+use chorale_people::{event::Said, gather::At, quality::Spot};
 use chorale_task::Catalogue;
 
 pub use chorale_people::{
     event::{Event, Kind, Reason},
-    quality::{ColumnQuality, Quality, Quarantine, TooManyFaults},
+    quality::{ColumnQuality, Quality, Quarantine, SourceQuality, TooManyFaults},
 };
 pub use columns::COLUMNS;
+pub use plan::{Plan, Sources, Wanted};
 
 use crate::{
     config::{Config, Format},
-    error::Explain,
+    error::{Explain, Failure},
     pseudonym::Pseudonymiser,
 };
 
@@ -35,6 +46,53 @@ pub enum ObserveError {
         /// What the operating system says.
         #[source]
         source: std::io::Error,
+    },
+    /// A database does not answer as it should.
+    #[error("the database of the source '{name}' cannot be {doing}")]
+    Database {
+        /// The source.
+        name: String,
+        /// What was tried.
+        doing: &'static str,
+        /// What the database or the connection says.
+        #[source]
+        source: Box<sqlx::Error>,
+    },
+    /// The file with a database's address holds none.
+    #[error("the address of the source '{name}' is none")]
+    Address {
+        /// The source.
+        name: String,
+        /// The file.
+        path: PathBuf,
+    },
+    /// A cursor that cannot be compared.
+    #[error(
+        "the cursor of the source '{name}' holds something else than a number, a time or a plain word"
+    )]
+    Cursor {
+        /// The source.
+        name: String,
+    },
+    /// A file that was written to while it was read.
+    #[error("a file of the source '{name}' changed while it was read")]
+    Changed {
+        /// The source.
+        name: String,
+        /// The file.
+        path: PathBuf,
+    },
+    /// Files that were read are gone, and all must be read again.
+    #[error(
+        "{reason}, so everything must be read again, but {missing} files that were read are gone"
+    )]
+    Gone {
+        /// Why all must be read again.
+        reason: &'static str,
+        /// How many files are gone.
+        missing: usize,
+        /// The first of them.
+        path: PathBuf,
     },
     /// A pattern that no file matches.
     #[error("no file matches the source '{name}'")]
@@ -118,27 +176,65 @@ pub enum ObserveError {
 #[error("{0}")]
 pub struct Engine(String);
 
-/// Reads every event of the configured sources, gives the clean ones to `sink` and reports on all
-/// rows. `now_s` is the present in Unix seconds: times far ahead of it are faults.
+/// What was read.
+#[derive(Clone, Debug)]
+pub struct Read {
+    /// What became of the rows; rows with a repeated id are still among the used ones.
+    pub quality: Quality,
+    /// The names of files that places of rows refer to.
+    files: Vec<String>,
+}
+
+impl Read {
+    /// Nothing was read; `quality` is that of an earlier reading.
+    pub(crate) fn again(quality: Quality) -> Self {
+        Self { quality, files: Vec::new() }
+    }
+
+    /// Takes rows with a repeated id out of the used ones. `first` says where the first stood.
+    pub fn repeated(&mut self, rows: u64, first: &[At], corrected: u64) {
+        self.quality.corrected = corrected;
+        if rows == 0 {
+            return;
+        }
+        let first = first.iter().map(|at| match at.parts() {
+            (Some(file), number) => Spot { file: self.files.get(file).cloned(), number },
+            (None, number) => Spot::row(number),
+        });
+        self.quality.used = self.quality.used.saturating_sub(rows);
+        let quarantine = Quarantine { rows, first: first.collect() };
+        self.quality.quarantined.insert(Reason::DuplicateId, quarantine);
+    }
+}
+
+/// Reads what `plan` selected, gives what clean rows say to `sink` and reports on all rows.
+/// `now_s` is the present in Unix seconds: times far ahead of it are faults.
 ///
 /// # Errors
-/// [`ObserveError`] when a file, the SQL or a column is wrong. Faulty rows are no error here: see
-/// [`Quality::admit`].
+/// [`ObserveError`] when a file, the SQL or a column is wrong, or what `sink` says. Faulty rows are
+/// no error here: see [`Quality::admit`].
 pub async fn observe(
+    plan: Plan<'_>,
     config: &Config,
     catalogue: &Catalogue,
     names: &Pseudonymiser,
     now_s: i64,
-    sink: &mut (dyn FnMut(Event) + Send),
-) -> Result<Quality, ObserveError> {
-    engine::run(config, catalogue, names, now_s, sink).await
+    sink: &mut (dyn FnMut(Said, At) -> Result<(), Failure> + Send),
+) -> Result<Read, Failure> {
+    engine::run(plan.prepared, config, catalogue, names, now_s, sink).await
 }
 
 impl Explain for ObserveError {
     fn place(&self) -> String {
         match self {
-            Self::Open { path, .. } | Self::NoFile { path, .. } | Self::Format { path, .. } => {
-                path.display().to_string()
+            Self::Open { path, .. }
+            | Self::Address { path, .. }
+            | Self::Changed { path, .. }
+            | Self::Gone { path, .. }
+            | Self::NoFile { path, .. }
+            | Self::Format { path, .. } => path.display().to_string(),
+            Self::Database { name, .. } | Self::Cursor { name } => {
+                format!("the source '{name}' in the agent's configuration")
             }
             Self::NoColumn { at: Some((line, column)), .. } => {
                 format!("event_sql, line {line}, column {column}")
@@ -155,6 +251,23 @@ impl Explain for ObserveError {
     fn remedy(&self) -> String {
         match self {
             Self::Open { .. } => "check the path in [[sources]] and the file's owner".into(),
+            Self::Database { .. } => {
+                "check that the database runs, that 'address' and 'query' are \
+                 right, and that the account may read"
+                    .into()
+            }
+            Self::Address { .. } => {
+                "write an address like 'postgres://reader:secret@host/shop' into the file".into()
+            }
+            Self::Cursor { .. } => "choose a column such as a serial number".into(),
+            Self::Changed { .. } => {
+                "run the command again when nobody writes to the file; settle_s \
+                 in [[sources]] makes readings leave young files alone"
+                    .into()
+            }
+            Self::Gone { .. } => "put the files back, or accept with `client-agent ingest --all` \
+                 that what stood in them is forgotten"
+                .into(),
             Self::NoFile { .. } => "check the pattern in [[sources]]".into(),
             Self::Format { .. } | Self::Read { .. } => {
                 "check that the file is whole and that 'format' in [[sources]] fits it".into()

@@ -85,12 +85,11 @@ impl People for Contributors {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::features::{Records, record::tests::event};
+    use crate::gather::tests::{event, gathered};
 
     #[test]
     fn only_home_customers_before_the_end_of_the_window() {
-        let mut records = Records::default();
-        for given in [
+        let records = gathered([
             event(9, 1, 4, Some(true)),
             event(9, 2, 4, Some(true)),
             event(9, 2, 1, Some(true)),
@@ -99,10 +98,7 @@ mod tests {
             event(4, 1, 0, Some(false)),
             event(5, 1, 0, None),
             event(6, 8, 0, Some(true)),
-        ] {
-            records.add(given);
-        }
-        let records = records.finish();
+        ]);
         let borrowed = records.iter().map(|(who, record)| (*who, record));
         let mut people = Contributors::of(borrowed.clone(), Who::AtHome, 8 * 86_400);
         assert_eq!(people.len(), 2);

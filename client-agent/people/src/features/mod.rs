@@ -6,4 +6,4 @@ mod record;
 
 pub use contributors::{Contributors, Who};
 pub use history::{Features, HALF_LIFE_DAYS, ItemHabit};
-pub use record::{PersonRecord, Records, StoredEvent};
+pub use record::{PersonRecord, StoredEvent};

@@ -5,7 +5,7 @@ mod person;
 mod recommend;
 mod taste;
 
-use std::{collections::BTreeMap, num::NonZero, panic::resume_unwind};
+use std::collections::BTreeMap;
 
 use chorale_plan::Pseudonym;
 use chorale_task::{Catalogue, Model};
@@ -17,6 +17,7 @@ pub use taste::{Source, Taste, TasteError};
 use crate::{
     error::Failure,
     features::PersonRecord,
+    parallel,
     store::{Ingest, Served, Store},
 };
 
@@ -68,21 +69,8 @@ impl Serving {
         &self,
         records: &BTreeMap<Pseudonym, PersonRecord>,
     ) -> BTreeMap<Pseudonym, Profile> {
-        let persons: Vec<(&Pseudonym, &PersonRecord)> = records.iter().collect();
-        let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
-        let share = persons.len().div_ceil(threads).max(1);
-        std::thread::scope(|scope| {
-            let one =
-                |(who, record): &(&Pseudonym, &PersonRecord)| (**who, Profile::of(record, self));
-            let parts: Vec<_> = persons
-                .chunks(share)
-                .map(|part| scope.spawn(move || part.iter().map(one).collect::<Vec<_>>()))
-                .collect();
-            parts
-                .into_iter()
-                .flat_map(|part| part.join().unwrap_or_else(|panic| resume_unwind(panic)))
-                .collect()
-        })
+        let one = |(who, record): (&Pseudonym, &PersonRecord)| (*who, Profile::of(record, self));
+        parallel::map(records.iter().collect(), one).into_iter().collect()
     }
 
     /// The catalogue.

@@ -10,7 +10,7 @@ use chorale_plan::Pseudonym;
 use chorale_task::Catalogue;
 use redb::{ReadableTable, TableDefinition, TableError};
 
-use super::{META, PERSONS, PROFILES, SealError, Sealed, Store, StoreError};
+use super::{META, ORIGINS, PERSONS, PROFILES, SealError, Sealed, Store, StoreError};
 use crate::{
     features::{Contributors, PersonRecord, Who},
     live::{
@@ -127,6 +127,7 @@ impl Store {
             for who in person {
                 let key = who.as_bytes().as_slice();
                 removed.records += store.remove(transaction, PERSONS, key)?;
+                store.remove(transaction, ORIGINS, key)?;
                 removed.profiles += store.remove(transaction, PROFILES, key)?;
                 removed.consents += store.remove(transaction, CONSENTS, key)?;
                 removed.merges += store.remove(transaction, MERGES, key)?;
@@ -344,7 +345,7 @@ impl Store {
         self.remove_where(transaction, MERGE_LOG, |key| lines.iter().any(|line| line == key))
     }
 
-    fn remove(
+    pub(super) fn remove(
         &self,
         transaction: &redb::WriteTransaction,
         table: Sealed,
@@ -399,7 +400,7 @@ impl Store {
         Ok(found)
     }
 
-    fn misplaced(&self) -> StoreError {
+    pub(super) fn misplaced(&self) -> StoreError {
         StoreError::Seal { path: self.path(), source: SealError::Open }
     }
 }

@@ -1,13 +1,14 @@
 //! The agent's own data on disk: a redb file whose values are all sealed.
 //!
-//! Tables: `persons` (pseudonym to record), `profiles` (pseudonym to profile), `models`, `meta`,
-//! and those of [`live`]. Keys are pseudonyms, keyed hashes and fixed names; nothing else stands there in clear. Every change
+//! Tables: `persons` (pseudonym to record), `origins` (pseudonym to what the next ingest needs to
+//! add to the record), `profiles` (pseudonym to profile), `models`, `meta`, and those of [`live`]. Keys are pseudonyms, keyed hashes and fixed names; nothing else stands there in clear. Every change
 //! is one transaction, so that a crash leaves the state before or after it.
 //!
 //! The file is opened for each operation and closed again, under a lock file that makes other
 //! processes of this agent wait: `client-agent recommend` works while `client-agent run` runs.
 
 mod live;
+mod rewrite;
 mod seal;
 
 use std::{
@@ -24,6 +25,7 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, TableErro
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 pub use live::{Change, Live, Removed};
+pub use rewrite::TakeIn;
 pub use seal::SealError;
 pub use seal::Sealer;
 
@@ -63,6 +65,30 @@ pub struct Ingest {
     pub bought_by: Vec<u32>,
     /// What was read.
     pub quality: Quality,
+}
+
+/// Which files the last ingest read, and how: an incremental ingest reads only what is new.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reading {
+    /// Digest of everything that decides what becomes of a row: SQL, sources, rules, keys.
+    pub recipe: Digest,
+    /// The files in the order of reading.
+    pub files: Vec<FileSeen>,
+    /// Rows that became events, over all files.
+    pub used: u64,
+}
+
+/// A file as it was when it was read.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct FileSeen {
+    /// The source it belongs to.
+    pub source: String,
+    /// Its path.
+    pub path: String,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// When it was last changed, nanoseconds since 1970.
+    pub modified_ns: u64,
 }
 
 /// Whom a store answers for, and from which events.
@@ -153,15 +179,28 @@ pub enum StoreError {
 type Sealed = TableDefinition<'static, &'static [u8], &'static [u8]>;
 
 const PERSONS: Sealed = TableDefinition::new("persons");
+const ORIGINS: Sealed = TableDefinition::new("origins");
 const PROFILES: Sealed = TableDefinition::new("profiles");
 const MODELS: Sealed = TableDefinition::new("models");
 const META: Sealed = TableDefinition::new("meta");
 
 const CURRENT_MODEL: &[u8] = b"current";
-const INGEST: &[u8] = b"ingest";
+const INGEST: &[u8] = b"ingest/2";
+const READING: &[u8] = b"reading";
+
+/// Bytes that the database may keep of its file in memory.
+const CACHE_BYTES: usize = 64 << 20;
 
 /// Longest record of one person in bytes: a million events.
 const RECORD_BYTES_MAX: usize = 32 << 20;
+
+impl Reading {
+    /// No file was read by this recipe yet.
+    #[must_use]
+    pub fn nothing(recipe: Digest) -> Self {
+        Self { recipe, files: Vec::new(), used: 0 }
+    }
+}
 
 impl Store {
     /// Opens the store in `dir`, which is made when it is missing.
@@ -187,6 +226,7 @@ impl Store {
 
     /// Replaces every person by `records` and every profile by `profiles`, in one transaction;
     /// the model and what reached the agent while it served stay. Erased persons are left out.
+    /// The next ingest reads everything again.
     ///
     /// # Errors
     /// [`StoreError`]; then the store is as it was.
@@ -197,8 +237,9 @@ impl Store {
         ingest: &Ingest,
     ) -> Result<(), StoreError> {
         self.write(|store, transaction| {
-            transaction.delete_table(PERSONS).map_err(|e| store.failed("written", e))?;
-            transaction.delete_table(PROFILES).map_err(|e| store.failed("written", e))?;
+            for table in [PERSONS, ORIGINS, PROFILES] {
+                transaction.delete_table(table).map_err(|e| store.failed("written", e))?;
+            }
             for (who, record) in records {
                 if !store.is_erased(transaction, *who)? {
                     store.put(transaction, PERSONS, who.as_bytes(), record)?;
@@ -210,6 +251,7 @@ impl Store {
                 }
             }
             store.put(transaction, META, INGEST, ingest)?;
+            store.remove(transaction, META, READING)?;
             store.renewed(transaction)
         })
     }
@@ -220,6 +262,14 @@ impl Store {
     /// [`StoreError`] when the file cannot be read or opened with this key.
     pub fn ingest(&self) -> Result<Option<Ingest>, StoreError> {
         self.one(META, INGEST)
+    }
+
+    /// Which files the last ingest read, or `None` where no ingest remembers any.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn reading(&self) -> Result<Option<Reading>, StoreError> {
+        self.one(META, READING)
     }
 
     /// What the last ingest was, checked to fit the catalogue and the home store in force.
@@ -335,8 +385,10 @@ impl Store {
         let directory = |source| StoreError::Directory { path: self.dir.clone(), source };
         let lock = File::create(self.dir.join("store.lock")).map_err(directory)?;
         lock.lock().map_err(directory)?;
-        let database =
-            Database::create(self.path()).map_err(|error| self.failed("opened", error))?;
+        let database = Database::builder()
+            .set_cache_size(CACHE_BYTES)
+            .create(self.path())
+            .map_err(|error| self.failed("opened", error))?;
         Ok((lock, database))
     }
 
@@ -369,11 +421,7 @@ impl Store {
         key: &[u8],
         bytes: &[u8],
     ) -> Result<(), StoreError> {
-        let name = redb::TableHandle::name(&table).to_owned();
-        let sealed = self
-            .sealer
-            .seal(&name, key, bytes)
-            .map_err(|source| StoreError::Seal { path: self.path(), source })?;
+        let sealed = self.seal(table, key, bytes)?;
         let mut open =
             transaction.open_table(table).map_err(|error| self.failed("written", error))?;
         open.insert(key, sealed.as_slice()).map_err(|error| self.failed("written", error))?;
@@ -434,6 +482,13 @@ impl Store {
             found.insert(Pseudonym::from_bytes(who), self.decode(&bytes)?);
         }
         Ok(found)
+    }
+
+    fn seal(&self, table: Sealed, key: &[u8], bytes: &[u8]) -> Result<Vec<u8>, StoreError> {
+        let name = redb::TableHandle::name(&table).to_owned();
+        self.sealer
+            .seal(&name, key, bytes)
+            .map_err(|source| StoreError::Seal { path: self.path(), source })
     }
 
     fn unseal(

@@ -6,7 +6,7 @@ use chorale_task::Catalogue;
 use super::*;
 use crate::{
     event::Kind,
-    features::{Records, StoredEvent, Who},
+    features::{StoredEvent, Who},
     live::{Consent, Consents, Erasure, LiveEvent, MergeEntry, Purpose},
 };
 
@@ -121,8 +121,7 @@ fn a_damaged_file_is_an_error() {
 
 #[test]
 fn records_survive_the_codec() {
-    let mut gathered = Records::default();
-    gathered.add(crate::event::Event {
+    let gathered = crate::gather::tests::gathered([crate::event::Event {
         time_s: -5,
         person: who(1),
         at_home: Some(true),
@@ -131,8 +130,8 @@ fn records_survive_the_codec() {
         quantity: 0.25,
         amount: -1.5,
         basket: u64::MAX,
-    });
-    let gathered = gathered.finish();
+        id: 0,
+    }]);
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), &key()).unwrap();
     store.replace_persons(&gathered, &BTreeMap::new(), &ingest_of("367")).unwrap();
