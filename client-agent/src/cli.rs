@@ -4,9 +4,11 @@
 mod data;
 mod data_page;
 mod evaluate;
+mod evaluation_page;
 mod federation;
 mod init;
 mod journal;
+mod keys;
 mod odometer;
 mod person;
 mod policy;
@@ -27,7 +29,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::{
     config::Config,
     error::{Explain, Failure},
-    keys::Key,
+    keys::{Key, StoreKey, Unlock},
     pseudonym::Pseudonymiser,
     store::Store,
 };
@@ -86,6 +88,9 @@ enum Command {
     /// Who may call the HTTP API.
     #[command(subcommand)]
     Tokens(TokensCommand),
+    /// The agent's keys: seal them with a passphrase or a key file, rotate the one over the data.
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// Write a completion script for a shell.
     Completions {
         /// The shell.
@@ -127,15 +132,26 @@ enum PersonCommand {
 
 #[derive(Debug, Subcommand)]
 enum TokensCommand {
-    /// Make a token and show it once; a running agent knows it after a restart.
+    /// Make a token and show it once; a running agent knows it within a second.
     Add(serve::AddOptions),
-    /// Take a token out; a running agent forgets it after a restart.
+    /// Take a token out; a running agent forgets it within a second.
     Revoke {
         /// The token's name.
         name: String,
     },
     /// Names and roles of the tokens.
     List(serve::ListOptions),
+}
+
+#[derive(Debug, Subcommand)]
+enum KeysCommand {
+    /// Which keys there are and how they are sealed.
+    Show(keys::ShowOptions),
+    /// Seal the key files with a passphrase or a key file, or no longer. Safe to repeat.
+    Wrap(keys::WrapOptions),
+    /// Make a new key over the data and seal everything anew. Nothing else of this agent may run.
+    /// Cut short at any moment, it goes on when it is run again.
+    Rotate,
 }
 
 #[derive(Debug, Subcommand)]
@@ -159,7 +175,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     start_logging();
     let mut out = io::stdout().lock();
-    match execute(arguments, &mut out).and_then(|done| {
+    match keys::ask_when_locked(|| execute(&arguments, &mut out)).and_then(|done| {
         out.flush().map_err(OutputError)?;
         Ok(done)
     }) {
@@ -181,32 +197,35 @@ enum Done {
     Refused,
 }
 
-fn execute(arguments: Arguments, out: &mut dyn Write) -> Result<Done, Failure> {
+fn execute(arguments: &Arguments, out: &mut dyn Write) -> Result<Done, Failure> {
     let config = arguments.config.as_path();
-    match arguments.command {
-        Command::Init(options) => init::init(config, &options, out),
-        Command::Data(DataCommand::Check(options)) => data::check(config, &options, out),
-        Command::Ingest(options) => data::ingest(config, &options, out),
-        Command::Policy(PolicyCommand::Keygen(options)) => policy::keygen(&options, out),
-        Command::Policy(PolicyCommand::Sign(options)) => policy::sign(config, &options, out),
-        Command::Policy(PolicyCommand::Check(options)) => policy::check(config, &options, out),
-        Command::Enrol(options) => federation::enrol(&options, out),
-        Command::Run(options) => federation::run(config, &options, out),
-        Command::Journal(JournalCommand::Show(options)) => journal::show(config, &options, out),
+    match &arguments.command {
+        Command::Init(options) => init::init(config, options, out),
+        Command::Data(DataCommand::Check(options)) => data::check(config, options, out),
+        Command::Ingest(options) => data::ingest(config, options, out),
+        Command::Policy(PolicyCommand::Keygen(options)) => policy::keygen(options, out),
+        Command::Policy(PolicyCommand::Sign(options)) => policy::sign(config, options, out),
+        Command::Policy(PolicyCommand::Check(options)) => policy::check(config, options, out),
+        Command::Enrol(options) => federation::enrol(options, out),
+        Command::Run(options) => federation::run(config, options, out),
+        Command::Journal(JournalCommand::Show(options)) => journal::show(config, options, out),
         Command::Journal(JournalCommand::Acknowledge) => journal::acknowledge(config, out),
-        Command::Profiles(ProfilesCommand::Show(options)) => person::show(config, &options, out),
+        Command::Profiles(ProfilesCommand::Show(options)) => person::show(config, options, out),
         Command::Profiles(ProfilesCommand::Refresh) => person::refresh(config, out),
-        Command::Person(PersonCommand::Privacy(options)) => odometer::show(config, &options, out),
-        Command::Recommend(options) => person::recommend(config, &options, out),
-        Command::Evaluate(options) => evaluate::evaluate(config, &options, out),
-        Command::Serve(options) => serve::serve(config, &options, out),
-        Command::Tokens(TokensCommand::Add(options)) => serve::add(config, &options, out),
-        Command::Tokens(TokensCommand::Revoke { name }) => serve::revoke(config, &name, out),
-        Command::Tokens(TokensCommand::List(options)) => serve::list(config, &options, out),
+        Command::Person(PersonCommand::Privacy(options)) => odometer::show(config, options, out),
+        Command::Recommend(options) => person::recommend(config, options, out),
+        Command::Evaluate(options) => evaluate::evaluate(config, options, out),
+        Command::Serve(options) => serve::serve(config, options, out),
+        Command::Tokens(TokensCommand::Add(options)) => serve::add(config, options, out),
+        Command::Tokens(TokensCommand::Revoke { name }) => serve::revoke(config, name, out),
+        Command::Tokens(TokensCommand::List(options)) => serve::list(config, options, out),
+        Command::Keys(KeysCommand::Show(options)) => keys::show(config, options, out),
+        Command::Keys(KeysCommand::Wrap(options)) => keys::wrap(config, options, out),
+        Command::Keys(KeysCommand::Rotate) => keys::rotate(config, out),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             let mut command = Arguments::command();
-            clap_complete::generate(shell, &mut command, "client-agent", &mut script);
+            clap_complete::generate(*shell, &mut command, "client-agent", &mut script);
             out.write_all(&script).map_err(OutputError)?;
             Ok(Done::Well)
         }
@@ -218,18 +237,30 @@ struct Agent {
     config: Config,
     catalogue: Catalogue,
     names: Pseudonymiser,
+    unlock: Unlock,
 }
 
 impl Agent {
     fn load(path: &Path) -> Result<Self, Failure> {
         let config = Config::load(path)?;
         let catalogue = read_catalogue(&config.catalogue)?;
-        let names = Pseudonymiser::new(&Key::read(&config.pseudonym_key_path())?);
-        Ok(Self { config, catalogue, names })
+        let unlock = config.unlock.load()?;
+        let names = Pseudonymiser::new(&Key::open(&config.pseudonym_key_path(), &unlock)?);
+        Ok(Self { config, catalogue, names, unlock })
     }
 
     fn store(&self) -> Result<Store, Failure> {
-        Ok(Store::open(&self.config.data_dir, &Key::read(&self.config.store_key_path())?)?)
+        Ok(Store::open(&self.config.data_dir, &self.store_key()?)?)
+    }
+
+    /// The key that seals the data; held until whatever is opened with it is gone.
+    fn store_key(&self) -> Result<StoreKey, Failure> {
+        let Config { data_dir, .. } = &self.config;
+        let key = StoreKey::open(data_dir, &self.config.store_key_path(), &self.unlock)?;
+        if key.file().before().is_some() {
+            tracing::warn!("a rotation of the store's key was cut short: run `keys rotate` again");
+        }
+        Ok(key)
     }
 }
 

@@ -8,7 +8,13 @@ use std::{
 use chorale_wire::{AgentId, FederationId};
 use serde::{Deserialize, Serialize};
 
-use crate::{calendar, error::Explain, event::Cleaning, store::Served};
+use crate::{
+    calendar,
+    error::Explain,
+    event::Cleaning,
+    keys::{KeyError, StoreKey, UnlockSettings},
+    store::Served,
+};
 
 /// Everything an agent is told. Paths are relative to the file they stand in.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,6 +58,9 @@ pub struct Config {
     /// Memory that an ingest may use, about, in MiB. Events beyond it wait sealed on the disk.
     #[serde(default = "default_memory_limit")]
     pub memory_limit_mib: u32,
+    /// What opens key files that are sealed.
+    #[serde(default)]
+    pub unlock: UnlockSettings,
     /// How the HTTP API is served.
     #[serde(default)]
     pub serve: chorale_api::Settings,
@@ -188,6 +197,8 @@ impl Config {
         let serve = &mut config.serve;
         let keys = config.pseudonym_key.iter_mut().chain(config.store_key.iter_mut());
         let keys = keys.chain(serve.tokens.iter_mut()).chain(serve.receipt_key.iter_mut());
+        let unlock = &mut config.unlock;
+        let keys = keys.chain(unlock.passphrase_file.iter_mut()).chain(unlock.key_file.iter_mut());
         let sources = config
             .sources
             .iter_mut()
@@ -210,6 +221,20 @@ impl Config {
     #[must_use]
     pub fn store_key_path(&self) -> PathBuf {
         self.store_key.clone().unwrap_or_else(|| self.keys_dir.join("store.key"))
+    }
+
+    /// The key that signs receipts of erasure.
+    #[must_use]
+    pub fn receipt_key_path(&self) -> PathBuf {
+        self.serve.receipt_key.clone().unwrap_or_else(|| self.keys_dir.join("receipt.key"))
+    }
+
+    /// Opens the key that seals the data, and holds it: nobody rotates it meanwhile.
+    ///
+    /// # Errors
+    /// [`KeyError`] names the file.
+    pub fn hold_store_key(&self) -> Result<StoreKey, KeyError> {
+        StoreKey::open(&self.data_dir, &self.store_key_path(), &self.unlock.load()?)
     }
 
     /// The first instant (Unix seconds) whose events are held out, if there is one.

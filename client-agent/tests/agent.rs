@@ -496,6 +496,20 @@ fn evaluation_is_honest_about_what_was_kept_back() {
         let said = text(&said.stdout).to_owned();
         assert!(said.contains("store alone") && said.contains("HR@k"), "{said}");
     }
+    let page = shop.path("evaluation.html");
+    let said = shop.run(&["evaluate", "--days", "30", "--html", page.to_str().unwrap()]);
+    assert!(said.status.success() && text(&said.stdout).contains("store alone"));
+    let page = fs::read_to_string(page).unwrap();
+    assert_eq!(page.matches("<svg").count(), 2, "a plot for each question");
+    assert!(
+        page.contains(&format!("<td>{:.4}</td>", new["at"][0]["recall"]["mean"].as_f64().unwrap()))
+    );
+    assert!(page.contains("there is no model of the federation yet"));
+    for outside in ["<script", "src=", "href=", "@import", "url("] {
+        assert!(!page.contains(outside), "{outside}");
+    }
+    let nowhere = shop.run(&["evaluate", "--html", "/nowhere/page.html"]);
+    assert!(text(&nowhere.stderr).contains("the page cannot be written"));
     let wrong = shop.run(&["evaluate", "--from", "yesterday"]);
     assert_eq!(wrong.status.code(), Some(2));
     let empty = shop.run(&["evaluate", "--from", "2018-01-01T00:00:00Z"]);

@@ -56,9 +56,8 @@ impl Shop {
         };
         store.replace_persons(&records, &BTreeMap::new(), &ingest).unwrap();
         store.save_model(&model(&catalogue, &mut random)).unwrap();
-        let keys_dir = dir.path().join("keys");
-        std::fs::create_dir(&keys_dir).unwrap();
-        let token = Tokens::add(&keys_dir.join("tokens.toml"), "load", Role::Application).unwrap();
+        let tokens = dir.path().join("tokens.toml");
+        let token = Tokens::add(&tokens, "load", Role::Application).unwrap();
         let settings =
             Settings { requests_per_second: 1_000_000, burst: 1_000_000, ..Settings::default() };
         let parts = Parts {
@@ -69,7 +68,8 @@ impl Shop {
             names,
             store,
             settings,
-            keys_dir,
+            tokens,
+            receipt_key: Key::from_bytes([3; 32]),
             clock: Clock::Fixed(NOW_S),
             elsewhere: Vec::new(),
         };

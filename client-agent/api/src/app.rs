@@ -9,7 +9,7 @@ use std::{
 
 use chorale_people::{
     Explain,
-    keys::{Key, KeyError, create_private_dir},
+    keys::Key,
     live::Purpose,
     pseudonym::Pseudonymiser,
     store::{Served, Store},
@@ -18,6 +18,7 @@ use chorale_plan::Pseudonym;
 use chorale_task::Catalogue;
 
 use crate::{
+    callers::Callers,
     clock::Clock,
     crowd::{Crowd, View},
     idempotency::Answered,
@@ -27,7 +28,7 @@ use crate::{
     receipt::Receipts,
     settings::Settings,
     shelf::Shelf,
-    tokens::{TokenError, Tokens},
+    tokens::TokenError,
     world::{World, Worlds},
 };
 
@@ -48,8 +49,10 @@ pub struct Parts {
     pub store: Store,
     /// Section `[serve]` of the configuration.
     pub settings: Settings,
-    /// The agent's folder of keys.
-    pub keys_dir: PathBuf,
+    /// The tokens' file.
+    pub tokens: PathBuf,
+    /// The key that signs receipts of erasure.
+    pub receipt_key: Key,
     /// The present.
     pub clock: Clock,
     /// Other places of the agent that hold something about people.
@@ -75,9 +78,6 @@ pub enum StartError {
     /// The tokens cannot be read.
     #[error(transparent)]
     Tokens(#[from] TokenError),
-    /// The key of the receipts cannot be read or made.
-    #[error(transparent)]
-    Key(#[from] KeyError),
     /// The thread that makes changes cannot start.
     #[error("a thread cannot be started")]
     Thread(#[source] io::Error),
@@ -100,7 +100,7 @@ pub(crate) struct App {
     pub(crate) shared: Arc<Shared>,
     pub(crate) keeper: Keeper,
     pub(crate) settings: Settings,
-    pub(crate) tokens: Tokens,
+    pub(crate) callers: Callers,
     pub(crate) limiter: Limiter,
     pub(crate) receipts: Receipts,
     pub(crate) answered: Answered,
@@ -113,19 +113,7 @@ pub(crate) const ID_BYTES_MAX: usize = 256;
 impl App {
     pub(crate) fn start(parts: Parts) -> Result<Self, StartError> {
         let Parts { agent, home, window_end_s, catalogue, names, store, settings, .. } = parts;
-        let tokens_path = settings.tokens.clone();
-        let tokens =
-            Tokens::read(&tokens_path.unwrap_or_else(|| parts.keys_dir.join("tokens.toml")))?;
-        let key_path =
-            settings.receipt_key.clone().unwrap_or_else(|| parts.keys_dir.join("receipt.key"));
-        let key = match key_path.exists() {
-            true => Key::read(&key_path)?,
-            false => {
-                create_private_dir(&parts.keys_dir)
-                    .map_err(|source| KeyError::Create { path: key_path.clone(), source })?;
-                Key::create(&key_path)?
-            }
-        };
+        let callers = Callers::read(&parts.tokens)?;
         let served = Served { home: &home, window_end_s };
         let loaded = Loaded::read(&store, &catalogue, served)?;
         let shelf = Arc::new(loaded.shelf(Shelf::new(&catalogue)));
@@ -151,8 +139,8 @@ impl App {
             keeper,
             limiter: Limiter::new(settings.requests_per_second, settings.burst),
             settings,
-            tokens,
-            receipts: Receipts::new(&key, &agent),
+            callers,
+            receipts: Receipts::new(&parts.receipt_key, &agent),
             answered: Answered::default(),
             started: Instant::now(),
         })
@@ -225,7 +213,6 @@ impl Explain for StartError {
             Self::Load(LoadError::Store(error)) => error.place(),
             Self::Load(LoadError::Taste(error)) => error.place(),
             Self::Tokens(error) => error.place(),
-            Self::Key(error) => error.place(),
             Self::Thread(_) => "this machine".into(),
             Self::Listen { address, .. } => address.clone(),
             Self::Empty => "the federation's catalogue".into(),
@@ -237,7 +224,6 @@ impl Explain for StartError {
             Self::Load(LoadError::Store(error)) => error.remedy(),
             Self::Load(LoadError::Taste(error)) => error.remedy(),
             Self::Tokens(error) => error.remedy(),
-            Self::Key(error) => error.remedy(),
             Self::Thread(_) => "check the limits on threads (ulimit -u)".into(),
             Self::Listen { .. } => {
                 "choose another port with --listen, or stop what listens there".into()

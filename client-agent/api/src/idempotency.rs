@@ -51,13 +51,13 @@ impl Answered {
     /// Looks a key up. The key belongs to its caller and path; `body` must be the same each time.
     pub(crate) fn judge(
         &self,
-        caller: usize,
+        caller: u32,
         path: &str,
         key: &str,
         body: &[u8],
     ) -> Result<Judged<'_>, Problem> {
         let mut hash = Sha256::new();
-        hash.update((caller as u64).to_be_bytes());
+        hash.update(caller.to_be_bytes());
         hash.update((path.len() as u64).to_be_bytes());
         hash.update(path.as_bytes());
         hash.update(key.as_bytes());
@@ -114,7 +114,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn first<'a>(answered: &'a Answered, caller: usize, path: &str) -> Pending<'a> {
+    fn first<'a>(answered: &'a Answered, caller: u32, path: &str) -> Pending<'a> {
         match answered.judge(caller, path, "k", b"one") {
             Ok(Judged::First(pending)) => pending,
             _ => panic!("a first request"),

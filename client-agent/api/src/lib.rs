@@ -8,6 +8,7 @@
 
 mod app;
 mod bought;
+mod callers;
 mod choose;
 mod clock;
 mod crowd;

@@ -11,7 +11,7 @@ use std::{
 pub(crate) struct Limiter {
     per_second: f64,
     burst: f64,
-    buckets: Mutex<HashMap<usize, Bucket>>,
+    buckets: Mutex<HashMap<u32, Bucket>>,
 }
 
 #[derive(Debug)]
@@ -31,7 +31,7 @@ impl Limiter {
 
     /// Takes one request of `caller` at `now` (since any fixed instant), or says how many whole
     /// seconds to wait.
-    pub(crate) fn take(&self, caller: usize, now: Duration) -> Result<(), u64> {
+    pub(crate) fn take(&self, caller: u32, now: Duration) -> Result<(), u64> {
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         let bucket = buckets.entry(caller).or_insert(Bucket { tokens: self.burst, filled: now });
         let passed = now.saturating_sub(bucket.filled).as_secs_f64();

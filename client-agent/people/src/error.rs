@@ -16,7 +16,7 @@ pub struct Failure(Box<dyn Explain>);
 impl Failure {
     /// The error inside.
     #[must_use]
-    pub fn explained(&self) -> &dyn Explain {
+    pub fn explained(&self) -> &(dyn Explain + 'static) {
         self.0.as_ref()
     }
 }

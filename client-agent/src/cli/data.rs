@@ -66,7 +66,7 @@ pub(super) fn check(
 ) -> Result<Done, Failure> {
     let agent = Agent::load(config)?;
     let spinner = spinner("reading events");
-    let Agent { config, catalogue, names } = &agent;
+    let Agent { config, catalogue, names, .. } = &agent;
     let reading = ingest::check(config, catalogue, names, now_s(), || spinner.inc(1));
     let quality = runtime()?.block_on(reading)?;
     spinner.finish_and_clear();
@@ -99,7 +99,7 @@ pub(super) fn ingest(
     let agent = Agent::load(config)?;
     let store = agent.store()?;
     let spinner = spinner("reading and sealing events");
-    let Agent { config, catalogue, names } = &agent;
+    let Agent { config, catalogue, names, .. } = &agent;
     let wanted = if options.all { Wanted::All } else { Wanted::New };
     let reading = ingest::ingest(config, catalogue, names, &store, now_s(), wanted);
     let ingested = runtime()?.block_on(reading)?;

@@ -1,6 +1,10 @@
 //! `evaluate`.
 
-use std::{io::Write, path::Path};
+use std::{
+    fs, io,
+    io::Write,
+    path::{Path, PathBuf},
+};
 
 use chorale_people::{
     evaluate::{self, Arm, Classified, Evaluation, Options, Ranking, Scope, Split, last_days},
@@ -10,7 +14,7 @@ use chorale_task::metrics::Interval;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::{Agent, Done, OutputError, table, thousands, write_json};
+use super::{Agent, Done, OutputError, evaluation_page, table, thousands, write_json};
 use crate::{
     calendar,
     error::{Explain, Failure},
@@ -44,6 +48,9 @@ pub(super) struct EvaluateOptions {
     /// Write the figures as JSON.
     #[arg(long)]
     json: bool,
+    /// Write the figures as a page for people, too.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -60,6 +67,15 @@ enum SplitName {
 #[derive(Debug, thiserror::Error)]
 #[error("no purchase was ingested")]
 struct NoPurchases;
+
+/// The page cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[error("the page cannot be written")]
+struct PageError {
+    path: PathBuf,
+    #[source]
+    source: io::Error,
+}
 
 #[derive(Serialize)]
 struct Answer {
@@ -116,6 +132,10 @@ pub(super) fn evaluate(
     };
     let model = model.as_ref().filter(|_| left_out.is_none());
     let evaluation = evaluate::evaluate(&persons, &agent.catalogue, model, &asked)?;
+    if let Some(path) = &options.html {
+        let page = evaluation_page::page(agent.config.agent.as_str(), &evaluation, left_out);
+        fs::write(path, page).map_err(|source| PageError { path: path.clone(), source })?;
+    }
     if options.json {
         write_json(out, &Answer { evaluation, federation_left_out: left_out })?;
     } else {
@@ -129,31 +149,15 @@ fn instant(text: &str) -> Result<i64, &'static str> {
 }
 
 fn describe(evaluation: &Evaluation, left_out: Option<&str>) -> String {
-    let until = calendar::date(evaluation.until_s);
-    let mut text = match evaluation.cut_s {
-        Some(cut_s) => format!("Kept back: {} to {until}.", calendar::instant(cut_s)),
-        None => format!("Kept back: one item of each customer's last basket, until {until}."),
-    };
-    text += &format!(
-        " {} customers, {} items.\n",
-        thousands(evaluation.persons as u64),
-        thousands(evaluation.items as u64)
-    );
-    if let Some(count) = evaluation.negatives {
-        text += &format!("Against {count} drawn items a customer: these figures flatter.\n");
-    }
-    for (scope, title) in [
-        (Scope::NewItems, "Items that the customer had not bought before"),
-        (Scope::AllItems, "All items"),
-    ] {
-        let rankings: Vec<&Ranking> =
-            evaluation.rankings.iter().filter(|ranking| ranking.scope == scope).collect();
+    let mut text = kept_back(evaluation) + "\n";
+    for (scope, title) in SCOPES {
+        let rankings = of_scope(evaluation, scope);
         let Some(first) = rankings.first() else {
             text += &format!("\n{title}: fewer than two customers bought one.\n");
             continue;
         };
         text += &format!("\n{title} ({} customers)\n", thousands(first.judged as u64));
-        text += &table(&rows(&rankings));
+        text += &table(&ranking_rows(&rankings));
         for ranking in rankings {
             text += &verdict(ranking);
         }
@@ -161,7 +165,7 @@ fn describe(evaluation: &Evaluation, left_out: Option<&str>) -> String {
     if let Some(habits) = &evaluation.habits {
         text += &format!(
             "\nHabits: is what is due bought?\n{}",
-            table(&[heads(), classified("habits", habits)])
+            table(&[classified_heads(), classified_row("habits", habits)])
         );
     }
     if let Some(why) = left_out {
@@ -170,7 +174,35 @@ fn describe(evaluation: &Evaluation, left_out: Option<&str>) -> String {
     text + "\nIntervals are of 95%, over customers. They say nothing of other seasons.\n"
 }
 
-fn rows(rankings: &[&Ranking]) -> Vec<Vec<String>> {
+pub(super) const SCOPES: [(Scope, &str); 2] = [
+    (Scope::NewItems, "Items that the customer had not bought before"),
+    (Scope::AllItems, "All items"),
+];
+
+pub(super) fn of_scope(evaluation: &Evaluation, scope: Scope) -> Vec<&Ranking> {
+    evaluation.rankings.iter().filter(|ranking| ranking.scope == scope).collect()
+}
+
+/// What was kept back, of how many, and against what it was ranked.
+pub(super) fn kept_back(evaluation: &Evaluation) -> String {
+    let until = calendar::date(evaluation.until_s);
+    let mut text = match evaluation.cut_s {
+        Some(cut_s) => format!("Kept back: {} to {until}.", calendar::instant(cut_s)),
+        None => format!("Kept back: one item of each customer's last basket, until {until}."),
+    };
+    text += &format!(
+        " {} customers, {} items.",
+        thousands(evaluation.persons as u64),
+        thousands(evaluation.items as u64)
+    );
+    if let Some(count) = evaluation.negatives {
+        text += &format!("\nAgainst {count} drawn items a customer: these figures flatter.");
+    }
+    text
+}
+
+/// A head, and a row for each way to rank and length.
+pub(super) fn ranking_rows(rankings: &[&Ranking]) -> Vec<Vec<String>> {
     let mut rows = vec![
         ["", "k", "recall@k", "95%", "NDCG@k", "precision@k", "HR@k", "AUC", "accuracy", "F1"]
             .map(String::from)
@@ -181,7 +213,7 @@ fn rows(rankings: &[&Ranking]) -> Vec<Vec<String>> {
             let last = n + 1 == ranking.at.len();
             let only_last = |text: String| if last { text } else { String::new() };
             rows.push(vec![
-                if n == 0 { name(ranking.arm).to_owned() } else { String::new() },
+                if n == 0 { arm_name(ranking.arm).to_owned() } else { String::new() },
                 at.k.to_string(),
                 number(at.recall.mean),
                 range(&at.recall),
@@ -198,7 +230,7 @@ fn rows(rankings: &[&Ranking]) -> Vec<Vec<String>> {
 }
 
 /// What may be said of the difference.
-fn verdict(ranking: &Ranking) -> String {
+pub(super) fn verdict(ranking: &Ranking) -> String {
     let mut text = String::new();
     if let Some(uplift) = &ranking.uplift {
         let said = match (uplift.low > 0.0, uplift.high < 0.0) {
@@ -208,23 +240,23 @@ fn verdict(ranking: &Ranking) -> String {
         };
         text += &format!(
             "  {}: {:+.4} recall {}: {said}\n",
-            name(ranking.arm),
+            arm_name(ranking.arm),
             uplift.mean,
             range(uplift)
         );
     }
     if !ranking.folds.is_empty() {
         let folds: Vec<String> = ranking.folds.iter().map(|&recall| number(recall)).collect();
-        text += &format!("  {}: recall by fold {}\n", name(ranking.arm), folds.join(" "));
+        text += &format!("  {}: recall by fold {}\n", arm_name(ranking.arm), folds.join(" "));
     }
     text
 }
 
-fn heads() -> Vec<String> {
+pub(super) fn classified_heads() -> Vec<String> {
     ["", "forecasts", "accuracy", "precision", "recall", "F1"].map(String::from).to_vec()
 }
 
-fn classified(name: &str, it: &Classified) -> Vec<String> {
+pub(super) fn classified_row(name: &str, it: &Classified) -> Vec<String> {
     vec![
         name.to_owned(),
         thousands(it.counts.all()),
@@ -235,7 +267,7 @@ fn classified(name: &str, it: &Classified) -> Vec<String> {
     ]
 }
 
-fn name(arm: Arm) -> &'static str {
+pub(super) fn arm_name(arm: Arm) -> &'static str {
     match arm {
         Arm::Popular => "most bought here",
         Arm::StoreAlone => "store alone",
@@ -253,6 +285,16 @@ fn optional(value: Option<f64>) -> String {
 
 fn range(interval: &Interval) -> String {
     format!("[{:.4}, {:.4}]", interval.low, interval.high)
+}
+
+impl Explain for PageError {
+    fn place(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    fn remedy(&self) -> String {
+        "check the directory, its owner and its free space".into()
+    }
 }
 
 impl Explain for NoPurchases {

@@ -8,7 +8,6 @@ use serde::Serialize;
 use super::{Agent, Done, OutputError, table, write_json};
 use crate::{
     error::Failure,
-    keys::Key,
     odometer::{Odometer, PersonReading},
     policy::StorePolicy,
 };
@@ -38,8 +37,7 @@ struct Answer {
 pub(super) fn show(config: &Path, options: &Options, out: &mut dyn Write) -> Result<Done, Failure> {
     let agent = Agent::load(config)?;
     let (policy, _) = StorePolicy::read(&agent.config.policy)?;
-    let key = Key::read(&agent.config.store_key_path())?;
-    let odometer = Odometer::new(&agent.config.data_dir, &key);
+    let odometer = Odometer::new(&agent.config.data_dir, &agent.store_key()?);
     let reading = odometer.person(agent.names.person(&options.person))?;
     let rules = policy.rules();
     let delta = rules.delta.to_f64_down();

@@ -17,8 +17,9 @@ use crate::{
     calendar,
     config::{Config, ConfigError},
     error::Failure,
-    keys::Key,
+    keys::{Key, KeyError, KeyFile, StoreKey, create_private_dir},
     odometer::Odometer,
+    store::Store,
 };
 
 #[derive(Debug, Args)]
@@ -60,9 +61,10 @@ pub(super) fn serve(path: &Path, options: &Options, out: &mut dyn Write) -> Resu
         }
         .into());
     }
-    let store = agent.store()?;
-    let key = Key::read(&agent.config.store_key_path())?;
+    let key = agent.store_key()?;
+    let store = Store::open(&agent.config.data_dir, &key)?;
     let odometer = Odometer::new(&agent.config.data_dir, &key);
+    let receipt_key = receipt_key(&agent, &key)?;
     let served = agent.config.served();
     let parts = Parts {
         agent: agent.config.agent.to_string(),
@@ -72,7 +74,8 @@ pub(super) fn serve(path: &Path, options: &Options, out: &mut dyn Write) -> Resu
         names: agent.names,
         store,
         settings: agent.config.serve.clone(),
-        keys_dir: agent.config.keys_dir.clone(),
+        tokens: agent.config.tokens_path(),
+        receipt_key,
         clock: options.as_of.map_or(Clock::System, Clock::Fixed),
         elsewhere: vec![Box::new(odometer)],
     };
@@ -88,7 +91,7 @@ pub(super) fn serve(path: &Path, options: &Options, out: &mut dyn Write) -> Resu
             said = writeln!(
                 out,
                 "there are no tokens yet, so nobody may call: \
-                 `client-agent tokens add NAME --role application`, then start again"
+                 `client-agent tokens add NAME --role application`"
             );
         }
         said = std::mem::replace(&mut said, Ok(())).and_then(|()| out.flush());
@@ -97,6 +100,20 @@ pub(super) fn serve(path: &Path, options: &Options, out: &mut dyn Write) -> Resu
     runtime.block_on(chorale_api::serve(parts, listen, listening, shutdown_signal()))?;
     said.map_err(OutputError)?;
     Ok(Done::Well)
+}
+
+/// The key that signs receipts; where there is none, a new one is made and sealed as the store's
+/// key is.
+fn receipt_key(agent: &Agent, store_key: &StoreKey) -> Result<Key, KeyError> {
+    let path = agent.config.receipt_key_path();
+    if path.exists() {
+        return Key::open(&path, &agent.unlock);
+    }
+    if let Some(folder) = path.parent() {
+        create_private_dir(folder)
+            .map_err(|source| KeyError::Create { path: path.clone(), source })?;
+    }
+    Ok(KeyFile::create(&path, store_key.file().wrap().clone())?.into_keys().0)
 }
 
 pub(super) fn add(
@@ -113,7 +130,8 @@ pub(super) fn add(
 pub(super) fn revoke(config: &Path, name: &str, out: &mut dyn Write) -> Result<Done, Failure> {
     let config = Config::load(config)?;
     Tokens::revoke(&config.tokens_path(), name)?;
-    writeln!(out, "'{name}' is out of the file; restart `serve`").map_err(OutputError)?;
+    writeln!(out, "'{name}' is out of the file; a running `serve` forgets it within a second")
+        .map_err(OutputError)?;
     Ok(Done::Well)
 }
 

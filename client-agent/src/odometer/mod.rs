@@ -28,8 +28,8 @@ pub use reading::{FederationReading, PersonReading};
 
 use crate::{
     error::{Explain, redacted},
-    keys::{Key, create_private_dir},
-    store::{SealError, Sealer},
+    keys::create_private_dir,
+    store::{RenewError, SealError, Sealer, renew},
 };
 
 const ROUNDS: TableDefinition<'static, &'static [u8], &'static [u8]> =
@@ -124,7 +124,7 @@ pub enum OdometerError {
     Database {
         /// The file.
         path: PathBuf,
-        /// `opened`, `read` or `written`.
+        /// `opened`, `read`, `written` or `sealed anew`.
         doing: &'static str,
         /// What the database says.
         #[source]
@@ -151,10 +151,10 @@ pub enum OdometerError {
 }
 
 impl Odometer {
-    /// The odometer in `dir`, sealed under `key`; the file is made at the first round.
+    /// The odometer in `dir`, sealed by `sealer`; the file is made at the first round.
     #[must_use]
-    pub fn new(dir: &Path, key: &Key) -> Self {
-        Self { dir: dir.into(), sealer: Sealer::new(key) }
+    pub fn new(dir: &Path, sealer: impl Into<Sealer>) -> Self {
+        Self { dir: dir.into(), sealer: sealer.into() }
     }
 
     /// The file.
@@ -282,6 +282,24 @@ impl Odometer {
             }
         })?;
         Ok(found)
+    }
+
+    /// Seals every round anew that stands under the key before, in one transaction; how many that
+    /// were.
+    ///
+    /// # Errors
+    /// [`OdometerError`]; then nothing is changed.
+    pub fn renew(&self) -> Result<u64, OdometerError> {
+        if !self.path().exists() {
+            return Ok(0);
+        }
+        let (_lock, database) = self.locked()?;
+        renew(&database, &self.sealer).map_err(|error| match error {
+            RenewError::Database(source) => {
+                OdometerError::Database { path: self.path(), doing: "sealed anew", source }
+            }
+            RenewError::Seal(source) => self.seal(source),
+        })
     }
 
     fn locked(&self) -> Result<(File, Database), OdometerError> {

@@ -3,6 +3,7 @@
 use chorale_dp::Rho;
 
 use super::*;
+use crate::keys::Key;
 
 fn rational(numerator: u64, denominator: u64) -> Rational {
     Rational::new(numerator, denominator).unwrap()

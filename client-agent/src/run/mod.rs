@@ -32,7 +32,6 @@ pub use self::error::RunError;
 use crate::{
     config::Config,
     journal::{ACKNOWLEDGE, JournalError, RedbJournal},
-    keys::Key,
     live::Purpose,
     odometer::Odometer,
     policy::VerifiedPolicy,
@@ -162,7 +161,7 @@ impl Driver {
         // Verified once: a policy that is changed later holds from the next start.
         let policy = VerifiedPolicy::enforce(&config, &administrator)?;
         let catalogue = read_catalogue(&config.catalogue)?;
-        let key = Key::read(&config.store_key_path())?;
+        let key = config.hold_store_key()?;
         let store = Store::open(&config.data_dir, &key)?;
         store.require_ingest(&catalogue.digest(), &config.home)?;
         // A charge that an earlier run left open stands: were this disk a restored backup, its

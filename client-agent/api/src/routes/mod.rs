@@ -180,11 +180,12 @@ fn caller(app: &App, request: &Request) -> Result<Caller, Problem> {
             "send 'Authorization: Bearer TOKEN'; `client-agent tokens add` makes one",
         )
     })?;
+    let now = app.started.elapsed();
     let caller = app
-        .tokens
-        .caller(token)
+        .callers
+        .caller(token, now)
         .ok_or_else(|| Problem::new(Kind::Unauthorised, "this token is not known here"))?;
-    app.limiter.take(caller.number, app.started.elapsed()).map_err(|seconds| {
+    app.limiter.take(caller.number, now).map_err(|seconds| {
         Problem::new(Kind::RateLimited, "slow down, or ask the store to raise serve.burst")
             .after(seconds)
     })?;

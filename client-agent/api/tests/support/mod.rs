@@ -117,7 +117,8 @@ pub(crate) fn start(dir: &Path, settings: Settings) -> Router {
         names: names(),
         store: store(dir),
         settings,
-        keys_dir: dir.join("keys"),
+        tokens: dir.join("keys/tokens.toml"),
+        receipt_key: Key::from_bytes([3; 32]),
         clock: Clock::Fixed(NOW_S),
         elsewhere: Vec::new(),
     };

@@ -8,6 +8,7 @@
 //! processes of this agent wait: `client-agent recommend` works while `client-agent run` runs.
 
 mod live;
+mod renew;
 mod rewrite;
 mod seal;
 
@@ -25,15 +26,12 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, TableErro
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 pub use live::{Change, Live, Removed};
+pub use renew::{RenewError, renew};
 pub use rewrite::TakeIn;
-pub use seal::SealError;
-pub use seal::Sealer;
+pub use seal::{SealError, Sealer};
 
 use crate::{
-    error::Explain,
-    features::PersonRecord,
-    keys::{Key, create_private_dir},
-    profiles::Profile,
+    error::Explain, features::PersonRecord, keys::create_private_dir, profiles::Profile,
     quality::Quality,
 };
 
@@ -118,7 +116,7 @@ pub enum StoreError {
     Database {
         /// The file.
         path: PathBuf,
-        /// `opened`, `read` or `written`.
+        /// `opened`, `read`, `written` or `sealed anew`.
         doing: &'static str,
         /// What the database says.
         #[source]
@@ -206,12 +204,12 @@ impl Store {
     /// Opens the store in `dir`, which is made when it is missing.
     ///
     /// # Errors
-    /// [`StoreError::Directory`], or [`StoreError::Seal`] when `key` is not the one that sealed
-    /// what is there.
-    pub fn open(dir: &Path, key: &Key) -> Result<Self, StoreError> {
+    /// [`StoreError::Directory`], or [`StoreError::Seal`] when `sealer` is not under the key that
+    /// sealed what is there.
+    pub fn open(dir: &Path, sealer: impl Into<Sealer>) -> Result<Self, StoreError> {
         create_private_dir(dir)
             .map_err(|source| StoreError::Directory { path: dir.into(), source })?;
-        let store = Self { dir: dir.into(), sealer: Sealer::new(key) };
+        let store = Self { dir: dir.into(), sealer: sealer.into() };
         if store.path().exists() {
             store.ingest()?;
         }
@@ -377,6 +375,24 @@ impl Store {
     /// [`StoreError`].
     pub fn profiles(&self) -> Result<BTreeMap<Pseudonym, Profile>, StoreError> {
         self.all(PROFILES)
+    }
+
+    /// Seals everything anew that stands under the key before, in one transaction; how many values
+    /// that were.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then nothing is changed.
+    pub fn renew(&self) -> Result<u64, StoreError> {
+        if !self.path().exists() {
+            return Ok(0);
+        }
+        let (_lock, database) = self.locked()?;
+        renew(&database, &self.sealer).map_err(|error| match error {
+            RenewError::Database(source) => {
+                StoreError::Database { path: self.path(), doing: "sealed anew", source }
+            }
+            RenewError::Seal(source) => StoreError::Seal { path: self.path(), source },
+        })
     }
 
     /// Waits for other processes of this agent, then opens the file. The lock ends with the

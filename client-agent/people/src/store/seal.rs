@@ -1,5 +1,7 @@
 //! Sealing: AES-256-GCM with a random 96-bit nonce before each value, bound to where it stands.
 
+use std::{fs::File, sync::Arc};
+
 use aes_gcm::{
     Aes256Gcm, Nonce,
     aead::{Aead, KeyInit, Payload},
@@ -8,12 +10,17 @@ use hkdf::Hkdf;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use crate::keys::Key;
+use crate::keys::{Key, StoreKey};
 
-/// Seals and opens values under one key. Random nonces are safe for 2^32 values of one key
-/// (NIST SP 800-38D, 8.3); a store of a million persons reaches that after four thousand full
-/// ingests, and `client-agent init` makes a new key for a new data directory.
-pub struct Sealer(Aes256Gcm);
+/// Seals values under one key, and opens what that key or the one before it sealed. Random nonces
+/// are safe for 2^32 values of one key (NIST SP 800-38D, 8.3); a store of a million persons reaches
+/// that after four thousand full ingests, and `client-agent keys rotate` makes a new key.
+pub struct Sealer {
+    current: Aes256Gcm,
+    before: Option<Aes256Gcm>,
+    /// Nobody rotates the key while this is there.
+    _held: Option<Arc<File>>,
+}
 
 /// Why a value could not be sealed or opened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -35,12 +42,12 @@ impl Sealer {
     /// Derives the sealing key from the store's key (HKDF-SHA-256, RFC 5869).
     #[must_use]
     pub fn new(key: &Key) -> Self {
-        let mut derived = Zeroizing::new([0u8; 32]);
-        // 32 bytes are far below the limit of 255 hash lengths.
-        Hkdf::<Sha256>::new(None, key.as_bytes())
-            .expand(b"chorale/1 store seal", derived.as_mut())
-            .expect("32 bytes can be derived");
-        Self(Aes256Gcm::new((&*derived).into()))
+        Self { current: derive(key, b"chorale/1 store seal"), before: None, _held: None }
+    }
+
+    /// Seals other keys.
+    pub(crate) fn over_keys(key: &Key) -> Self {
+        Self { current: derive(key, b"chorale/1 key wrap"), before: None, _held: None }
     }
 
     /// Seals `value` for the place `key` of `table`.
@@ -52,7 +59,7 @@ impl Sealer {
         getrandom::fill(&mut nonce).map_err(|_| SealError::Randomness)?;
         let aad = place(table, key);
         let sealed = self
-            .0
+            .current
             .encrypt(&Nonce::from(nonce), Payload { msg: value, aad: &aad })
             .map_err(|_| SealError::TooLong)?;
         Ok([&nonce[..], &sealed].concat())
@@ -68,13 +75,65 @@ impl Sealer {
         key: &[u8],
         sealed: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, SealError> {
-        let (nonce, sealed) = sealed.split_first_chunk::<NONCE_BYTES>().ok_or(SealError::Open)?;
-        let aad = place(table, key);
-        self.0
-            .decrypt(&Nonce::from(*nonce), Payload { msg: sealed, aad: &aad })
-            .map(Zeroizing::new)
-            .map_err(|_| SealError::Open)
+        let opened = open(&self.current, table, key, sealed);
+        match (&self.before, opened) {
+            (Some(before), Err(SealError::Open)) => open(before, table, key, sealed),
+            (_, opened) => opened,
+        }
     }
+
+    /// The value sealed anew, where it stands under the key before; `None` where it need not be.
+    ///
+    /// # Errors
+    /// [`SealError::Open`] when neither key opens it.
+    pub(crate) fn renew(
+        &self,
+        table: &str,
+        key: &[u8],
+        sealed: &[u8],
+    ) -> Result<Option<Vec<u8>>, SealError> {
+        if open(&self.current, table, key, sealed).is_ok() {
+            return Ok(None);
+        }
+        self.seal(table, key, &self.open(table, key, sealed)?).map(Some)
+    }
+}
+
+impl From<&Key> for Sealer {
+    fn from(key: &Key) -> Self {
+        Self::new(key)
+    }
+}
+
+/// While the sealer lives, the key is not rotated by another process.
+impl From<&StoreKey> for Sealer {
+    fn from(key: &StoreKey) -> Self {
+        let before = key.file().before().map(|key| Self::new(key).current);
+        Self { before, _held: Some(key.lock()), ..Self::new(key.file().current()) }
+    }
+}
+
+fn derive(key: &Key, purpose: &[u8]) -> Aes256Gcm {
+    let mut derived = Zeroizing::new([0u8; 32]);
+    // 32 bytes are far below the limit of 255 hash lengths.
+    Hkdf::<Sha256>::new(None, key.as_bytes())
+        .expand(purpose, derived.as_mut())
+        .expect("32 bytes can be derived");
+    Aes256Gcm::new((&*derived).into())
+}
+
+fn open(
+    cipher: &Aes256Gcm,
+    table: &str,
+    key: &[u8],
+    sealed: &[u8],
+) -> Result<Zeroizing<Vec<u8>>, SealError> {
+    let (nonce, sealed) = sealed.split_first_chunk::<NONCE_BYTES>().ok_or(SealError::Open)?;
+    let aad = place(table, key);
+    cipher
+        .decrypt(&Nonce::from(*nonce), Payload { msg: sealed, aad: &aad })
+        .map(Zeroizing::new)
+        .map_err(|_| SealError::Open)
 }
 
 /// Table and key, unambiguous because the table's length comes first.

@@ -7,6 +7,7 @@ use super::*;
 use crate::{
     event::Kind,
     features::{StoredEvent, Who},
+    keys::{Key, Rotation, StoreKey, Unlock},
     live::{Consent, Consents, Erasure, LiveEvent, MergeEntry, Purpose},
 };
 
@@ -237,4 +238,34 @@ fn an_erased_person_is_gone_and_stays_out() {
     assert_eq!(store.persons().unwrap().keys().copied().collect::<Vec<_>>(), [who(2)]);
     assert_eq!(store.contributors(Who::AtHome, 2000, &catalogue(), false).unwrap().len(), 1);
     assert_eq!(store.erasure(who(3)).unwrap(), Some(erasure));
+}
+
+#[test]
+fn a_rotated_key_opens_everything_and_the_one_before_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, path) = (dir.path().join("data"), dir.path().join("store.key"));
+    let first = Key::create(&path).unwrap();
+    let unlock = Unlock::default();
+    let consents = Consents::from([(Purpose::Risk, Consent { granted: false, time_s: 1 })]);
+    let consent = Change::Consents(who(2), consents.clone());
+    {
+        let store = Store::open(&data, &StoreKey::open(&data, &path, &unlock).unwrap()).unwrap();
+        store.replace_persons(&records(&[(1, 0)]), &BTreeMap::new(), &ingest_of("367")).unwrap();
+        store.change(std::slice::from_ref(&consent)).unwrap();
+    }
+    let rotation = Rotation::begin(&data, &path, &unlock).unwrap();
+    let store = Store::open(&data, rotation.key()).unwrap();
+    // Before, half-way and after, everything opens.
+    assert!(store.persons().unwrap() == records(&[(1, 0)]));
+    store.change(&[consent]).unwrap();
+    // Person, ingest and generation; the consents are new already.
+    assert_eq!(store.renew().unwrap(), 3);
+    assert_eq!(store.renew().unwrap(), 0);
+    assert!(store.persons().unwrap() == records(&[(1, 0)]));
+    drop(store);
+    rotation.finish().unwrap();
+    let store = Store::open(&data, &StoreKey::open(&data, &path, &unlock).unwrap()).unwrap();
+    assert!(store.persons().unwrap() == records(&[(1, 0)]));
+    assert!(store.live().unwrap().consents[&who(2)] == consents);
+    assert!(matches!(Store::open(&data, &first), Err(StoreError::Seal { .. })));
 }

@@ -1,4 +1,8 @@
-//! Secret keys in files of their own: 32 random bytes, readable by their owner only.
+//! Secret keys in files of their own: 32 random bytes, readable by their owner only, in the clear
+//! or themselves sealed ([`wrap`]).
+
+mod store_key;
+mod wrap;
 
 use std::{
     fmt,
@@ -8,6 +12,12 @@ use std::{
 };
 
 use zeroize::Zeroizing;
+
+pub use store_key::{Rotation, StoreKey};
+pub use wrap::{
+    KeyFile, PASSPHRASE_BYTES_MIN, PASSPHRASE_VARIABLE, Passphrase, Unlock, UnlockSettings, Wrap,
+    provide_passphrase,
+};
 
 use crate::error::Explain;
 
@@ -43,10 +53,38 @@ pub enum KeyError {
         /// Its permission bits.
         mode: u32,
     },
-    /// Not 64 hexadecimal digits.
-    #[error("the key file does not hold 64 hexadecimal digits")]
+    /// Neither 64 hexadecimal digits nor a sealed key.
+    #[error("the key file holds neither 64 hexadecimal digits nor a sealed key")]
     Malformed {
         /// The file.
+        path: PathBuf,
+    },
+    /// Sealed, and there is nothing to open it with.
+    #[error("the key file is sealed with {with}, and there is none")]
+    Locked {
+        /// The file.
+        path: PathBuf,
+        /// `a passphrase` or `a key file`.
+        with: &'static str,
+    },
+    /// Sealed with something else than what was given, or changed.
+    #[error("the key file does not open with the {with} that was given")]
+    Unfit {
+        /// The file.
+        path: PathBuf,
+        /// `passphrase` or `key file`.
+        with: &'static str,
+    },
+    /// Too short to resist guessing.
+    #[error("the passphrase has fewer than {PASSPHRASE_BYTES_MIN} bytes")]
+    Short {
+        /// Where it stands.
+        place: PathBuf,
+    },
+    /// Other processes work with the key.
+    #[error("the key is in use by another process of this agent")]
+    InUse {
+        /// The lock file.
         path: PathBuf,
     },
     /// The operating system gave no randomness.
@@ -78,29 +116,38 @@ impl Key {
     /// # Errors
     /// [`KeyError`] when there is no randomness or the file exists or cannot be written.
     pub fn create(path: &Path) -> Result<Self, KeyError> {
+        let key = Self::random(path)?;
+        let text = Zeroizing::new(format!("{}\n", hex::encode(key.as_bytes())));
+        write_private(path, text.as_bytes())
+            .map_err(|source| KeyError::Create { path: path.into(), source })?;
+        Ok(key)
+    }
+
+    /// Reads a key file that is not sealed, and refuses one that others may read.
+    ///
+    /// # Errors
+    /// [`KeyError`] when it cannot be read, is open to others, sealed or malformed.
+    pub fn read(path: &Path) -> Result<Self, KeyError> {
+        Self::open(path, &Unlock::default())
+    }
+
+    /// Reads a key file that may be sealed, and refuses one that others may read.
+    ///
+    /// # Errors
+    /// [`KeyError`] when it cannot be read or opened, is open to others or malformed.
+    pub fn open(path: &Path, unlock: &Unlock) -> Result<Self, KeyError> {
+        match KeyFile::open(path, unlock)?.into_keys() {
+            (key, None) => Ok(key),
+            // Only the store's key has two, while it is rotated.
+            (_, Some(_)) => Err(KeyError::Malformed { path: path.into() }),
+        }
+    }
+
+    /// A new random key, for the file `path`.
+    fn random(path: &Path) -> Result<Self, KeyError> {
         let mut bytes = Zeroizing::new([0u8; 32]);
         getrandom::fill(bytes.as_mut())
             .map_err(|source| KeyError::Randomness { path: path.into(), source })?;
-        let text = Zeroizing::new(format!("{}\n", hex::encode(bytes.as_ref())));
-        write_private(path, text.as_bytes())
-            .map_err(|source| KeyError::Create { path: path.into(), source })?;
-        Ok(Self(bytes))
-    }
-
-    /// Reads a key file and refuses one that others may read.
-    ///
-    /// # Errors
-    /// [`KeyError`] when it cannot be read, is open to others or malformed.
-    pub fn read(path: &Path) -> Result<Self, KeyError> {
-        let read = |source| KeyError::Read { path: path.into(), source };
-        let metadata = fs::metadata(path).map_err(read)?;
-        if let Some(mode) = open_to_others(&metadata) {
-            return Err(KeyError::Permissions { path: path.into(), mode });
-        }
-        let text = Zeroizing::new(fs::read_to_string(path).map_err(read)?);
-        let mut bytes = Zeroizing::new([0u8; 32]);
-        hex::decode_to_slice(text.trim(), bytes.as_mut())
-            .map_err(|_| KeyError::Malformed { path: path.into() })?;
         Ok(Self(bytes))
     }
 }
@@ -118,6 +165,10 @@ impl KeyError {
             | Self::Create { path, .. }
             | Self::Permissions { path, .. }
             | Self::Malformed { path }
+            | Self::Locked { path, .. }
+            | Self::Unfit { path, .. }
+            | Self::Short { place: path }
+            | Self::InUse { path }
             | Self::Randomness { path, .. } => path,
         }
     }
@@ -141,6 +192,18 @@ impl Explain for KeyError {
             Self::Create { .. } => "check the directory's owner and free space".into(),
             Self::Permissions { path, .. } => format!("run: chmod 600 {}", path.display()),
             Self::Malformed { .. } => "restore the file from its backup".into(),
+            Self::Locked { .. } => format!(
+                "name 'passphrase_file' or 'key_file' in the configuration's [unlock], or set \
+                 {PASSPHRASE_VARIABLE}"
+            ),
+            Self::Unfit { .. } => {
+                "give the one that `client-agent keys wrap` was last run with; nothing else opens it"
+                    .into()
+            }
+            Self::Short { .. } => "choose a longer one, such as six words by dice".into(),
+            Self::InUse { .. } => {
+                "stop `client-agent serve`, `run` and `ingest` of this agent, then run it again".into()
+            }
             Self::Randomness { .. } => "check the operating system's random generator".into(),
         }
     }
@@ -214,6 +277,16 @@ pub fn create_private_dir(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(path)
+}
+
+/// Reads a secret text file, and refuses one that others may read.
+fn read_private(path: &Path) -> Result<Zeroizing<String>, KeyError> {
+    let read = |source| KeyError::Read { path: path.into(), source };
+    let metadata = fs::metadata(path).map_err(read)?;
+    if let Some(mode) = open_to_others(&metadata) {
+        return Err(KeyError::Permissions { path: path.into(), mode });
+    }
+    fs::read_to_string(path).map(Zeroizing::new).map_err(read)
 }
 
 #[cfg(unix)]
