@@ -336,6 +336,7 @@ mod tests {
             basket: None,
             session: None,
             request: None,
+            text: None,
         }
     }
 

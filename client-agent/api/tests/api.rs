@@ -65,6 +65,25 @@ async fn what_cannot_be_used_is_said_and_the_rest_kept() {
 }
 
 #[tokio::test]
+async fn texts_are_kept_without_what_is_personal_and_only_where_they_mean_something() {
+    let shop = Shop::new();
+    let said = "tea for Mr. Thompson, call 13812345678 or mail t@example.com";
+    let events = json!([
+        {"type": "search", "user": "a", "text": said, "id": "1"},
+        {"type": "review", "user": "a", "item": "APPLES", "text": "fresh, 2 x 500 g", "id": "2"},
+        {"type": "view", "user": "a", "item": "APPLES", "text": said, "id": "3"},
+        {"type": "search", "user": "a", "text": "x".repeat(4097), "id": "4"},
+    ]);
+    let kept = shop.ask("POST", "/v1/events", events).await;
+    assert_eq!((&kept["accepted"], &kept["scrubbed"]), (&json!(3), &json!(3)));
+    assert_eq!(kept["rejected"][0]["index"], 3);
+    let export = shop.ask("GET", "/v1/users/a/export", None).await;
+    let texts: Vec<_> = export["live"].as_array().unwrap().iter().map(|e| &e["text"]).collect();
+    let scrubbed = json!("tea for [name], call [phone] or mail [email]");
+    assert_eq!(texts, [&scrubbed, &json!("fresh, 2 x 500 g"), &Value::Null]);
+}
+
+#[tokio::test]
 async fn an_unknown_user_gets_something_useful() {
     let shop = Shop::new();
     let profile = shop.ask("GET", "/v1/users/NOBODY/profile", None).await;

@@ -36,6 +36,8 @@ pub struct LiveEvent {
     pub session: Option<u64>,
     /// The answer of this agent that led to it.
     pub request: Option<String>,
+    /// What was searched for or written in a review, scrubbed of personal data.
+    pub text: Option<String>,
 }
 
 /// What a person's data may be used for.
@@ -289,6 +291,7 @@ mod tests {
             basket,
             session: None,
             request: None,
+            text: None,
         }
     }
 

@@ -150,6 +150,7 @@ mod tests {
             basket: None,
             session: None,
             request: request.map(str::to_owned),
+            text: None,
         }
     }
 

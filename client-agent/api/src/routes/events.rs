@@ -6,7 +6,11 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use chorale_people::{calendar, live::LiveEvent};
+use chorale_people::{
+    calendar,
+    live::LiveEvent,
+    scrub::{Found, scrub},
+};
 use chorale_plan::Pseudonym;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -53,6 +57,10 @@ pub(crate) struct EventIn {
     /// The `request_id` of the answer that led to this event.
     #[schema(max_length = 256)]
     request_id: Option<String>,
+    /// What was searched for, or the text of a review; kept for `search` and `review` alone, without
+    /// what was recognised as personal data.
+    #[schema(max_length = 4096)]
+    text: Option<String>,
 }
 
 /// What became of the events.
@@ -66,6 +74,8 @@ pub(crate) struct Collected {
     ignored: usize,
     /// Events that cannot be used.
     rejected: Vec<Rejected>,
+    /// Telephone numbers, names and other personal data that were taken out of texts.
+    scrubbed: u64,
 }
 
 /// An event that cannot be used.
@@ -79,6 +89,12 @@ pub(crate) struct Rejected {
 
 /// Most events in one request.
 const EVENTS_MAX: usize = 1000;
+
+/// Longest text in bytes.
+const TEXT_BYTES_MAX: usize = 4096;
+
+/// Kinds of event whose text is kept.
+const TEXT_KINDS: [&str; 2] = ["search", "review"];
 
 /// Clocks of other systems may run ahead by as much, in seconds.
 const AHEAD_MAX_S: i64 = 86_400;
@@ -128,6 +144,7 @@ async fn keep(
 ) -> Result<Answer<Collected>, Problem> {
     let now_s = app.now_s();
     let mut rejected = Vec::new();
+    let mut found = Found::default();
     let mut by_person: BTreeMap<Pseudonym, Vec<LiveEvent>> = BTreeMap::new();
     for (index, event) in events.iter().enumerate() {
         // Events without an id of their own get one from the request's key, which makes the whole
@@ -139,7 +156,7 @@ async fn keep(
             }
             (None, None) => format!("request {} {index}", context.stamp.0),
         };
-        match event.clean(app, &own, now_s) {
+        match event.clean(app, &own, now_s, &mut found) {
             Ok((who, event)) => by_person.entry(who).or_default().push(event),
             Err(reason) => rejected.push(Rejected { index, reason }),
         }
@@ -153,13 +170,20 @@ async fn keep(
         duplicates: kept.duplicates,
         ignored: kept.ignored,
         rejected,
+        scrubbed: found.total(),
     };
     Ok(context.answer(&app.world(), "events", None, collected))
 }
 
 impl EventIn {
-    /// The event and whose it is. Raw ids end here.
-    fn clean(&self, app: &App, own: &str, now_s: i64) -> Result<(Pseudonym, LiveEvent), String> {
+    /// The event and whose it is. Raw ids end here, and what is personal in its text.
+    fn clean(
+        &self,
+        app: &App,
+        own: &str,
+        now_s: i64,
+        found: &mut Found,
+    ) -> Result<(Pseudonym, LiveEvent), String> {
         let who = app
             .subject(self.user.as_deref(), self.session.as_deref())
             .map_err(|problem| problem.detail)?;
@@ -192,6 +216,14 @@ impl EventIn {
         if item.is_none() && chorale_people::event::Kind::parse(&kind).is_some() {
             return Err(format!("'{kind}' needs an 'item'"));
         }
+        let said = self.text.as_deref().filter(|_| TEXT_KINDS.contains(&kind.as_str()));
+        if said.is_some_and(|said| said.len() > TEXT_BYTES_MAX) {
+            return Err(format!("'text' must have at most {TEXT_BYTES_MAX} bytes"));
+        }
+        let said = said.map(scrub).map(|scrubbed| {
+            found.add(&scrubbed.found);
+            scrubbed.text
+        });
         let names = &app.shared.names;
         let event = LiveEvent {
             id: names.event(own),
@@ -203,6 +235,7 @@ impl EventIn {
             basket: text("basket", &self.basket)?.map(|raw| names.basket(&raw)),
             session: text("session", &self.session)?.map(|raw| names.event(&format!("s {raw}"))),
             request: text("request_id", &self.request_id)?.filter(|id| is_request_id(id)),
+            text: said,
         };
         Ok((who, event))
     }

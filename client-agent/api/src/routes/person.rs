@@ -101,6 +101,8 @@ pub(crate) struct LiveLine {
     quantity: f32,
     amount: f64,
     request_id: Option<String>,
+    /// What was searched for or written, scrubbed.
+    text: Option<String>,
 }
 
 /// A merge or un-merge.
@@ -462,6 +464,7 @@ impl LiveLine {
             quantity: event.quantity,
             amount: event.amount,
             request_id: event.request.clone(),
+            text: event.text.clone(),
         }
     }
 }

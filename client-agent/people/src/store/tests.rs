@@ -150,6 +150,7 @@ fn live(id: u64, item: &str) -> LiveEvent {
         basket: None,
         session: None,
         request: None,
+        text: None,
     }
 }
 
