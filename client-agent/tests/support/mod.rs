@@ -31,7 +31,13 @@ impl Serving {
         Self { address: address.trim_end_matches('/').to_owned(), child }
     }
 
-    pub(crate) fn call(&self, token: &str, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
+    pub(crate) fn call(
+        &self,
+        token: &str,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> (u16, Value) {
         let body = body.map(Value::to_string).unwrap_or_default();
         let mut stream = TcpStream::connect(&self.address).unwrap();
         write!(

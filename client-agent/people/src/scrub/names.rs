@@ -14,9 +14,7 @@ pub(super) fn rules() -> &'static [Rule] {
         let titled_zh = format!(r"(?P<x>{surname}[\p{{Han}}]{{0,2}}?)(?:{TITLES_ZH})");
         let announced_zh = format!(r"{ANNOUNCED_ZH}(?P<x>{surname}[\p{{Han}}]{{1,2}})");
         vec![
-            Rule::new(What::Name, &titled, |_, it, after| {
-                stands_alone("", after) && !is_brand(it)
-            }),
+            Rule::new(What::Name, &titled, |_, it, after| stands_alone("", after) && !is_brand(it)),
             Rule::new(What::Name, &announced, |_, it, after| {
                 stands_alone("", after) && !is_greeting(it)
             }),
@@ -129,7 +127,8 @@ const DOUBLE_SURNAMES: &str =
     "欧阳|司马|上官|诸葛|东方|皇甫|尉迟|公孙|令狐|慕容|司徒|夏侯|端木|南宫|独孤";
 const TITLES_ZH: &str =
     "先生|女士|小姐|太太|夫人|老师|师傅|阿姨|叔叔|大爷|大妈|经理|同学|医生|教授|律师";
-const ANNOUNCED_ZH: &str = "(?:(?:收件人|收货人|寄件人|签收人|联系人|姓名|名字|署名)[:：是为 ]{1,3}|(?:我叫|名叫)[:： ]?)";
+const ANNOUNCED_ZH: &str =
+    "(?:(?:收件人|收货人|寄件人|签收人|联系人|姓名|名字|署名)[:：是为 ]{1,3}|(?:我叫|名叫)[:： ]?)";
 
 /// Characters of colours, shapes and sorts: what ends with them before a title is no name.
 const NOT_IN_NAMES: &[char] = &[
