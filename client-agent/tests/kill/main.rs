@@ -14,7 +14,7 @@ use shop::Shop;
 const SEED: u64 = 1;
 
 /// Kills of each kind, at least.
-const KILLS: u32 = 8;
+const KILLS: u32 = 6;
 
 /// Attempts to hit what takes a few milliseconds.
 const ATTEMPTS_MAX: u32 = 200;
@@ -43,19 +43,19 @@ fn whatever_is_killed_nothing_is_lost_half_written_or_in_plain_text() {
     let usual = time(|| shop.ingest());
     shop.check();
 
-    // Ingests, each of files that have grown.
-    let (mut kept, mut lost) = (0, 0);
+    // Ingests of files that have grown since the last that was kept.
+    let (mut kept, mut lost, mut is_new) = (0, 0, true);
     for attempt in 0.. {
         assert!(attempt < ATTEMPTS_MAX, "{kept} ingests were kept, {lost} lost");
         if attempt >= KILLS && kept > 0 && lost > 0 {
             break;
         }
-        shop.grow();
-        shop.kill(&["ingest"], chance.within(usual * 5 / 4));
-        match shop.check() {
-            true => kept += 1,
-            false => lost += 1,
+        if is_new {
+            shop.grow();
         }
+        shop.kill(&["ingest"], chance.within(usual * 2));
+        is_new = shop.check();
+        *(if is_new { &mut kept } else { &mut lost }) += 1;
     }
     shop.ingest();
     assert!(shop.check());
@@ -77,7 +77,7 @@ fn whatever_is_killed_nothing_is_lost_half_written_or_in_plain_text() {
         let (mut kills, mut halves) = (0, 0);
         while kills < KILLS || halves == 0 {
             assert!(kills < ATTEMPTS_MAX, "no rotation was ever cut in two");
-            shop.kill(&["keys", "rotate"], chance.within(usual * 5 / 4));
+            shop.kill(&["keys", "rotate"], chance.within(usual * 3 / 2));
             kills += 1;
             halves += u32::from(shop.is_rotating());
             shop.check();

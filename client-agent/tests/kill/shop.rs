@@ -186,7 +186,7 @@ impl Shop {
         let live = store.live().unwrap();
         for number in &self.acknowledged {
             let events = &live.events[&names.person(&customer(*number))];
-            let id = names.event(&event(*number));
+            let id = names.event(&format!("event {}", event(*number)));
             assert!(events.iter().any(|event| event.id == id), "event {number} is gone");
         }
         count == self.customers
