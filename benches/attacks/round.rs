@@ -70,6 +70,7 @@ impl Programme {
             ready_within_ms: 1000,
             upload_within_ms: 1000,
             keystream: chorale_wire::Keystream::default(),
+            sign_off: None,
         };
         let delta = spec.derive(AGENTS)?.delta;
         if let Some(epsilon) = epsilon {

@@ -19,8 +19,10 @@ use std::{
 
 use chorale_dp::{Cap, Rational, Rho};
 use chorale_gate::{AgentCap, AgentCaps};
-use chorale_plan::{CohortRule, Derived, Mechanism, Policy, Refused, RoundSpec, gaussian_cap};
-use chorale_wire::Digest;
+use chorale_plan::{
+    CohortRule, Derived, Mechanism, Policy, Refused, RoundSpec, SignOff, gaussian_cap,
+};
+use chorale_wire::{Digest, PublicKey};
 use serde::{Deserialize, Serialize};
 
 pub use self::{
@@ -71,6 +73,9 @@ pub struct PolicyFile {
     /// the bound. Default: absent, such plans are refused. Whoever is known at more than M_cap
     /// stores of the federation is protected less, so it should be the most there are.
     pub stores_max_min: Option<u32>,
+    /// The compliance officer's public key, 64 hexadecimal digits. Where it is there, no round of
+    /// a plan is admitted that this key has not signed off for the federation. Default: absent.
+    pub compliance_key: Option<String>,
     /// Caps beside `epsilon_max`: rolling windows, families of tasks, all federations together.
     /// Default: none.
     pub caps: Vec<PolicyCap>,
@@ -83,6 +88,7 @@ pub struct StorePolicy {
     path: PathBuf,
     cap: Rho,
     caps: Vec<AgentCap>,
+    compliance: Option<PublicKey>,
 }
 
 /// Why a policy file was refused.
@@ -140,6 +146,34 @@ pub enum RosterRefused {
     },
 }
 
+/// Why the policy refuses a plan that its `compliance_key` has not signed off.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SignOffRefused {
+    /// The coordinator handed over no sign-off.
+    #[error(
+        "plan '{plan}' comes without a sign-off; this agent's policy demands that of \
+         compliance_key {compliance}: the compliance officer signs with `coordinator plan sign`"
+    )]
+    Missing {
+        /// The plan's name.
+        plan: String,
+        /// The key that has to sign.
+        compliance: PublicKey,
+    },
+    /// What it handed over is not that key's word for this plan in this federation.
+    #[error(
+        "the sign-off of plan '{plan}' is not that of compliance_key {compliance} for this plan in \
+         this federation: the officer with that key signs it with `coordinator plan sign`, or the \
+         store's administrator corrects compliance_key"
+    )]
+    Foreign {
+        /// The plan's name.
+        plan: String,
+        /// The key that has to sign.
+        compliance: PublicKey,
+    },
+}
+
 impl Default for PolicyFile {
     fn default() -> Self {
         Self {
@@ -159,6 +193,7 @@ impl Default for PolicyFile {
             corrupt_per_mille_min: 100,
             roster_min: 10,
             stores_max_min: None,
+            compliance_key: None,
             caps: Vec::new(),
         }
     }
@@ -217,10 +252,14 @@ impl StorePolicy {
         if file.stores_max_min.is_some_and(|least| least < 2) {
             return wrong("stores_max_min", "2 or more, or absent");
         }
+        let compliance = file.compliance_key.as_deref().map(PublicKey::parse);
+        if compliance == Some(None) {
+            return wrong("compliance_key", "64 hexadecimal digits, or absent");
+        }
         let rho = gaussian_cap(file.epsilon_max, &file.delta);
         let caps = caps::agent_caps(&file.caps, &file.delta)
             .map_err(|source| PolicyError::Caps { path: path.into(), source })?;
-        Ok(Self { file, path: path.into(), cap: rho, caps })
+        Ok(Self { file, path: path.into(), cap: rho, caps, compliance: compliance.flatten() })
     }
 
     /// The rules.
@@ -280,6 +319,24 @@ impl StorePolicy {
         Err(RosterRefused::Dropouts { survivors_min, agents, dropout_max, needed })
     }
 
+    /// Judges whether the plan was signed off for this federation, where the policy demands it.
+    ///
+    /// # Errors
+    /// [`SignOffRefused`] says what is missing, and who has to do what.
+    pub fn admits_sign_off(&self, spec: &RoundSpec) -> Result<(), SignOffRefused> {
+        let Some(compliance) = self.compliance else { return Ok(()) };
+        let plan = spec.plan.name.clone();
+        let Some(signature) = spec.sign_off else {
+            return Err(SignOffRefused::Missing { plan, compliance });
+        };
+        // A plan without a digest was signed off by nobody.
+        let signed = spec.plan.digest().is_ok_and(|digest| {
+            let sign_off = SignOff { federation: spec.federation.clone(), plan: digest };
+            sign_off.is_signed(&compliance, signature)
+        });
+        if signed { Ok(()) } else { Err(SignOffRefused::Foreign { plan, compliance }) }
+    }
+
     /// The first rule that forbids the round, as text.
     fn forbids(&self, spec: &RoundSpec, derived: &Derived) -> Option<String> {
         let rules = &self.file;
@@ -292,7 +349,9 @@ impl StorePolicy {
             (asked < needed).then(|| format!("{what} is {asked}; {key} demands at least {needed}"))
         };
         let corrupt_min = CohortRule::corrupt_of(enrolled, rules.corrupt_per_mille_min);
-        self.forbids_task(spec)
+        let sign_off = self.admits_sign_off(spec).err().map(|refused| refused.to_string());
+        sign_off
+            .or_else(|| self.forbids_task(spec))
             .or_else(|| self.forbids_cost(spec, derived))
             .or_else(|| self.forbids_division(plan.stores_max))
             .or_else(|| above("rounds", plan.rounds, "rounds_max", rules.rounds_max))
@@ -393,7 +452,7 @@ impl Explain for PolicyError {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use chorale_plan::{Parameters, Plan, Shape, TaskSpec};
-    use chorale_wire::{Digest, Epoch, FederationId, RoundNumber};
+    use chorale_wire::{Digest, Epoch, FederationId, RoundNumber, SecretKey};
 
     use super::*;
 
@@ -426,6 +485,7 @@ mod tests {
             ready_within_ms: 1,
             upload_within_ms: 1,
             keystream: chorale_wire::Keystream::default(),
+            sign_off: None,
         }
     }
 
@@ -438,6 +498,38 @@ mod tests {
     #[test]
     fn a_modest_plan_is_admitted() {
         assert_eq!(refusal(&PolicyFile::default(), &spec()), None);
+    }
+
+    #[test]
+    fn a_plan_that_the_officer_did_not_sign_off_is_refused() {
+        let key = SecretKey::from_seed(&[7; 32]);
+        let demanding =
+            PolicyFile { compliance_key: Some(key.public().to_string()), ..PolicyFile::default() };
+        let sign_off = |spec: &RoundSpec| {
+            let plan = spec.plan.digest().unwrap();
+            SignOff { federation: spec.federation.clone(), plan }
+        };
+        let good = sign_off(&spec());
+        let with = |signature| RoundSpec { sign_off: Some(signature), ..spec() };
+        let signed = with(good.sign(&key).unwrap());
+        assert_eq!(refusal(&demanding, &signed), None);
+        // Nobody else has to hand one over.
+        assert_eq!(refusal(&PolicyFile::default(), &spec()), None);
+        let missing = refusal(&demanding, &spec()).unwrap();
+        assert!(missing.contains("without a sign-off"), "{missing}");
+        let other_key = with(good.sign(&SecretKey::from_seed(&[8; 32])).unwrap());
+        let federation = FederationId::new("other").unwrap();
+        let other_federation = with(SignOff { federation, ..good.clone() }.sign(&key).unwrap());
+        // Signed off for one round; the coordinator wants two.
+        let other_plan = RoundSpec { plan: Plan { rounds: 2, ..spec().plan }, ..signed.clone() };
+        for forged in [other_key, other_federation, other_plan] {
+            let said = refusal(&demanding, &forged).unwrap();
+            assert!(said.contains(&key.public().to_string()), "{said}");
+            assert!(said.contains("coordinator plan sign"), "{said}");
+        }
+        let file = PolicyFile { compliance_key: Some("abc".into()), ..PolicyFile::default() };
+        let error = StorePolicy::new(file, Path::new("policy.toml")).unwrap_err();
+        assert!(error.place().contains("compliance_key"), "{}", error.place());
     }
 
     #[test]

@@ -379,6 +379,8 @@ impl Driver {
         let (epoch, agents) = (roster.epoch(), roster.agents() as u32);
         let Some(key_index) = self.machine.next_key_index() else { return Ok(()) };
         let (plan, task) = self.programme.current(&self.position, &self.model)?;
+        // Before a number is spent: nobody sees a round of a plan that was not signed off.
+        let sign_off = self.sign_offs.of(&plan)?;
         let spec = RoundSpec {
             federation: self.config.federation.clone(),
             epoch,
@@ -390,11 +392,10 @@ impl Driver {
             ready_within_ms: self.config.timing.ready_ms,
             upload_within_ms: self.config.timing.upload_ms,
             keystream: self.config.keystream,
+            sign_off: Some(sign_off),
             plan: plan.clone(),
         };
         let derived = spec.derive(agents)?;
-        // Before a number is spent: nobody sees a round of a plan that was not signed off.
-        let sign_off = self.sign_offs.of(&spec.plan)?;
         if self.waits_for_a_window(&spec, &derived) {
             return Ok(());
         }

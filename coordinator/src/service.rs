@@ -185,6 +185,7 @@ pub fn forecast(config: &Config) -> Result<Forecast, RunError> {
             ready_within_ms: config.timing.ready_ms,
             upload_within_ms: config.timing.upload_ms,
             keystream: config.keystream,
+            sign_off: None,
             plan,
         };
         let derived = spec.derive(config.agents)?;

@@ -281,6 +281,7 @@ impl Round {
             ready_within_ms: 1000,
             upload_within_ms: 1000,
             keystream: chorale_wire::Keystream::default(),
+            sign_off: None,
         };
         Self { spec, task, model }
     }

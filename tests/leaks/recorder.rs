@@ -202,6 +202,7 @@ impl Recorder {
             ready_within_ms: 20_000,
             upload_within_ms: 20_000,
             keystream: chorale_wire::Keystream::default(),
+            sign_off: None,
             plan,
         };
         let machine = Machine::new(CoordinatorConfig {

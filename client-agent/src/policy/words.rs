@@ -59,6 +59,7 @@ pub fn in_words(policy: &StorePolicy) -> Vec<String> {
         corrupt_per_mille_min,
         roster_min,
         stores_max_min,
+        compliance_key,
         caps,
     } = policy.rules();
     let cap = policy.cap().as_rational().to_f64_down();
@@ -93,6 +94,10 @@ pub fn in_words(policy: &StorePolicy) -> Vec<String> {
                 "Every customer may contribute where a plan divides persons among {least} stores or \
                  more."
             ),
+        },
+        match compliance_key {
+            None => "Plans need no sign-off that this agent verifies.".into(),
+            Some(key) => format!("Every plan must be signed off by the compliance key {key}."),
         },
     ];
     words.extend(caps.iter().map(cap_in_words));
@@ -138,6 +143,7 @@ mod tests {
             corrupt_per_mille_min: 233,
             roster_min: 1006,
             stores_max_min: Some(1007),
+            compliance_key: Some("a7".repeat(32)),
             caps: vec![PolicyCap {
                 name: "quarter".into(),
                 tasks: vec!["gram".into()],
@@ -161,6 +167,7 @@ mod tests {
             "233",
             "1006",
             "1007",
+            &"a7".repeat(32),
             "'quarter': at most ε = 0.75 by gram over any 91 days, for all federations",
         ] {
             assert!(words.contains(value), "{value} is not in:\n{words}");

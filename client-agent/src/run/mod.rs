@@ -444,6 +444,9 @@ impl Driver {
     fn judge(&mut self, wanted: Wanted) -> Result<(), RunError> {
         let Wanted { spec, spec_digest, derived, agents, .. } = wanted;
         let Some((_, model)) = &self.model else { return Ok(()) };
+        if let Err(refused) = self.policy.admits_sign_off(&spec) {
+            return self.refuse(RefusalCode::SignOff, &refused.to_string());
+        }
         if let Err(refusal) = contribute::check(&spec, model, &self.catalogue, &self.policy, agents)
         {
             return self.refuse(RefusalCode::Policy, &refusal);

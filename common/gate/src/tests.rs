@@ -112,6 +112,7 @@ fn spec(coordinates: u32, mechanism: Mechanism) -> RoundSpec {
         ready_within_ms: 1000,
         upload_within_ms: 1000,
         keystream: chorale_wire::Keystream::default(),
+        sign_off: None,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use chorale_dp::{Rational, Rho};
 use chorale_wire::{
-    Digest, Epoch, FederationId, Keystream, Message, RoundNumber,
+    Digest, Epoch, FederationId, Keystream, Message, RoundNumber, Signature,
     limits::{COORDINATES_MAX, ROUNDS_PER_EPOCH_MAX},
 };
 use serde::{Deserialize, Serialize};
@@ -36,6 +36,9 @@ pub struct RoundSpec {
     pub upload_within_ms: u32,
     /// Which cipher makes the masks: one for all, since both ends of a pair must use the same.
     pub keystream: Keystream,
+    /// The compliance key's signature under [`crate::SignOff`] for the plan, for agents whose policy
+    /// demands it. No part of the plan's digest, which it signs.
+    pub sign_off: Option<Signature>,
 }
 
 impl Message for RoundSpec {
@@ -276,6 +279,7 @@ mod tests {
             ready_within_ms: 1000,
             upload_within_ms: 1000,
             keystream: Keystream::Aes256Ctr,
+            sign_off: None,
         }
     }
 

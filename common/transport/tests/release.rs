@@ -92,6 +92,7 @@ fn masked(coordinates: u32) -> Release {
         ready_within_ms: 1000,
         upload_within_ms: 1000,
         keystream: chorale_wire::Keystream::default(),
+        sign_off: None,
     };
     let mut rng = StdRng::seed_from_u64(1);
     let (digest, derived) = (Digest::plain(b"spec"), spec.derive(4).unwrap());

@@ -174,6 +174,7 @@ impl Federation {
             ready_within_ms: 8_000,
             upload_within_ms: 8_000,
             keystream: chorale_wire::Keystream::default(),
+            sign_off: None,
         }
     }
 }

@@ -201,6 +201,7 @@ fn spec(mechanism: Mechanism, round: u64) -> RoundSpec {
         round: RoundNumber(round),
         key_index: 0,
         keystream: chorale_wire::Keystream::default(),
+        sign_off: None,
         step: 0,
         plan: plan(mechanism),
         shape: Shape { coordinates: 451, clip: Rational::one() },

@@ -111,6 +111,7 @@ pub fn spec(agents: usize, epoch: Epoch, round: u64, key_index: u16) -> RoundSpe
         ready_within_ms: 5_000,
         upload_within_ms: 7_000,
         keystream: chorale_wire::Keystream::default(),
+        sign_off: None,
     }
 }
 

@@ -62,6 +62,8 @@ pub enum RefusalCode {
     Unable,
     /// The agent's owner stopped it.
     Stopped,
+    /// The compliance key that the agent's policy names has not signed the plan off.
+    SignOff,
 }
 
 /// Coordinator to agents: the cohort of the round.

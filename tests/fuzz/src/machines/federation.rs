@@ -107,6 +107,7 @@ impl Federation {
             round,
             key_index,
             keystream: chorale_wire::Keystream::default(),
+            sign_off: None,
             step: 0,
             plan: Plan {
                 name: "fuzz".to_string(),
