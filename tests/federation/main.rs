@@ -6,6 +6,7 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod canaries;
+mod changes;
 mod sign_offs;
 
 use chorale_coordinator::events::Event;
