@@ -117,6 +117,10 @@ enum LedgerCommand {
     Verify {
         #[command(flatten)]
         ledger: LedgerFiles,
+        /// Folder of the canary lanes' totals that the coordinator keeps (ROUND.lanes), to count
+        /// them again.
+        #[arg(long, value_name = "DIR")]
+        lanes: Option<PathBuf>,
         /// Print JSON for machines.
         #[arg(long)]
         json: bool,
@@ -297,7 +301,9 @@ fn run(command: Command) -> Result<(), AnyError> {
             ))
         }
         Command::Plan(PlanCommand::Sign { config, key, out }) => plan_sign(&config, &key, out),
-        Command::Ledger(LedgerCommand::Verify { ledger, json }) => ledger_verify(ledger, json),
+        Command::Ledger(LedgerCommand::Verify { ledger, lanes, json }) => {
+            ledger_verify(ledger, lanes.as_deref(), json)
+        }
         Command::Ledger(LedgerCommand::Change { file, key, out, what }) => {
             ledger_change(&file, &key, &out, what)
         }
@@ -393,16 +399,41 @@ fn ledger_report(ledger: LedgerFiles, html: &Path) -> Result<(), AnyError> {
     say(&format!("the report is in {}", html.display()))
 }
 
-fn ledger_verify(ledger: LedgerFiles, json: bool) -> Result<(), AnyError> {
+fn ledger_verify(ledger: LedgerFiles, lanes: Option<&Path>, json: bool) -> Result<(), AnyError> {
     let (report, lineage) = read_verified(ledger)?;
     let related = !report.predecessors.is_empty();
+    let recounted = lanes.map(|folder| recount(&report, folder)).transpose()?;
     if json {
         let mut value = serde_json::to_value(&report)?;
         value["lineage"] = serde_json::to_value(&lineage)?;
+        if let Some(recounted) = recounted {
+            value["rounds_recounted"] = recounted.into();
+        }
         return say(&serde_json::to_string_pretty(&value)?);
     }
     let all = if related { lineage.to_string() } else { String::new() };
-    say(&format!("{report}{all}"))
+    let again = recounted.map_or(String::new(), |rounds| {
+        format!("recounted      {rounds} rounds, from their canary lanes' totals\n")
+    });
+    say(&format!("{report}{all}{again}"))
+}
+
+/// Counts every measured round again whose lanes' totals lie in the folder; how many there were.
+fn recount(report: &Report, folder: &Path) -> Result<u32, AnyError> {
+    let mut rounds = 0;
+    for line in &report.rounds {
+        let path = folder.join(format!("{}.lanes", line.round));
+        let totals = match std::fs::read(&path) {
+            Ok(totals) => totals,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(format!("cannot read {} ({error})", path.display()).into()),
+        };
+        let counted = line
+            .recount(&totals)
+            .map_err(|error| format!("{}: {error}; ask for the file again", path.display()))?;
+        rounds += u32::from(counted);
+    }
+    Ok(rounds)
 }
 
 /// Resolves at Ctrl-C or SIGTERM.

@@ -13,7 +13,9 @@ use std::{
 };
 
 use chorale_dp::Frees;
-use chorale_ledger::{AbortProof, Entry, ReserveEntry, RosterEntry, chain::Released};
+use chorale_ledger::{
+    AbortProof, Entry, RefusalKind, RefusalLine, ReserveEntry, RosterEntry, chain::Released,
+};
 use chorale_plan::{Derived, Plan, RoundSpec};
 use chorale_round::coordinator::{
     Action, CertifiedAbort, Completed, CoordinatorConfig, KeptCertificate, Machine, Timeouts,
@@ -481,7 +483,12 @@ impl Driver {
                 Action::EpochFailed { reason, blamed, .. } => {
                     self.on_epoch_failed(reason, blamed)?
                 }
-                Action::Refused { agent, round, reason, .. } => {
+                Action::Refused { agent, round, code, reason, signature } => {
+                    let gathering = self.round.as_ref().is_some_and(|open| !open.cohort_fixed);
+                    if let Some(why) = RefusalKind::of(code).filter(|_| gathering) {
+                        let agent = agent.clone();
+                        self.records.refused(RefusalLine { agent, why, signature });
+                    }
                     self.reporter.report(&Event::Refused {
                         round: round.0,
                         agent: agent.to_string(),

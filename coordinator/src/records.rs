@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use chorale_dp::{CapExceeded, Rho};
 use chorale_ledger::{
     ACCOUNTANT_VERSION, AbortProof, Adjacency, CertifiedRound, Chain, CosignedEntry, Entry,
-    GenesisEntry, Head, Outcome, Privacy, Unit, chain::Released, torn_tail,
+    GenesisEntry, Head, Outcome, Privacy, RefusalLine, Unit, chain::Released, torn_tail,
 };
 use chorale_plan::delta_reserved;
 use chorale_round::coordinator::{CosignedHead, KeptCertificate};
@@ -23,6 +23,8 @@ pub(crate) struct Records {
     path: PathBuf,
     chain: Chain,
     file: LedgerFile,
+    /// Who refused the open round, for the entry that ends it.
+    refusals: Vec<RefusalLine>,
 }
 
 impl Records {
@@ -49,11 +51,11 @@ impl Records {
         if whole.is_empty() {
             let (chain, line) = Chain::genesis(expected, key, time_s).map_err(RunError::Refused)?;
             file.append(&line)?;
-            return Ok(Self { path: path.into(), chain, file });
+            return Ok(Self { path: path.into(), chain, file, refusals: Vec::new() });
         }
         let chain = Chain::resume(whole)
             .map_err(|source| RunError::Ledger { path: path.into(), source: Box::new(source) })?;
-        let mut records = Self { path: path.into(), chain, file };
+        let mut records = Self { path: path.into(), chain, file, refusals: Vec::new() };
         records.change(&config.state, key, time_s)?;
         records.same_federation(&expected)?;
         Ok(records)
@@ -91,7 +93,19 @@ impl Records {
         time_s: u64,
     ) -> Result<Head, RunError> {
         let entry = self.chain.release(released).map_err(RunError::Rule)?;
-        self.append(entry, key, time_s)
+        self.end(entry, key, time_s)
+    }
+
+    /// An agent refused the open round before its cohort was fixed.
+    pub(crate) fn refused(&mut self, line: RefusalLine) {
+        self.refusals.push(line);
+    }
+
+    /// Ends the open round with the refusals of its agents.
+    fn end(&mut self, entry: Entry, key: &SecretKey, time_s: u64) -> Result<Head, RunError> {
+        let mut refusals = std::mem::take(&mut self.refusals);
+        refusals.sort_by(|a, b| a.agent.cmp(&b.agent));
+        self.append(entry.with_refusals(refusals), key, time_s)
     }
 
     pub(crate) fn abort(
@@ -105,7 +119,7 @@ impl Records {
     ) -> Result<Head, RunError> {
         let entry =
             self.chain.abort(round, cause, committed, unmask_started).map_err(RunError::Rule)?;
-        self.append(entry, key, time_s)
+        self.end(entry, key, time_s)
     }
 
     /// The ABORT of a round that the agents voted to abort: the charge is given back.
@@ -118,7 +132,7 @@ impl Records {
         time_s: u64,
     ) -> Result<Head, RunError> {
         let entry = self.chain.abort_certified(round, cause, proof).map_err(RunError::Rule)?;
-        self.append(entry, key, time_s)
+        self.end(entry, key, time_s)
     }
 
     /// The COSIGNED of a head under which T agents have put their signatures.

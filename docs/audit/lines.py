@@ -22,6 +22,7 @@ PARTS = {
     "predecessor": "federation:id seq:u64 hash:hex", "cap": "name:id tasks:text[]? days:u32? rho:ratio",
     "member": "identity:hex tls_key:hex administrator:hex not_before_s:u64 not_after_s:u64 enrolled:u32 signature:sig",
     "lanes": "lanes:u32 commitment:hex", "proof": "spec:hex cohort:id[] voters:id[] signatures:sig[]",
+    "refusal": "agent:id why:policy|budget|stopped|sign-off signature:sig",
     "opening": "seed:hex totals:hex sum_of_squares:ratio sum_before_removal:ratio? right:u32",
 }
 KINDS = {
@@ -35,9 +36,9 @@ KINDS = {
     "noise_levels:u32[]? sampler_distance:ratio? survivors_min:u32 corrupt:u32 modulus_bits:u32 canaries:lanes? "
     "clip_share_rule:method clip_share:ratio? rounding_rule:unbiased-per-coordinate",
     "release": "round:u64 session:hex survivors:id[] vectors:hex[] transcript:hex output_model:hex canaries:opening? "
-    "rho:rho spent:rho",
+    "refusals:refusal[]? rho:rho spent:rho",
     "abort": "round:u64 cause:cohort|survivors|votes|shares|stopped committed:bool unmask_started:bool rho_charged:rho "
-    "spent:rho certificate:proof?",
+    "spent:rho certificate:proof? refusals:refusal[]?",
     "cosigned": "seq:u64 hash:hex voters:id[] signatures:sig[]",
     "change": "what:catalogue|upgrade|roster|policy serial:u32 catalogue:hex? software:text? cap_rho:rho? "
     "survivors_min:u32? enrolled:u32? corrupt:u32? signature:sig",
@@ -74,7 +75,7 @@ def value_of(text):
 def read(fields):
     """The object with the values of its texts, but for texts that somebody chose."""
     for key, value in fields.items():
-        if key in ("federation", "name", "plan", "purpose", "software", "task"):
+        if key in ("agent", "federation", "name", "plan", "purpose", "software", "task"):
             need(len(value.encode()) <= 128, f"{key} is too long")
         elif type(value) is str:
             fields[key] = value_of(value)

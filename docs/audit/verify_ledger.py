@@ -134,6 +134,15 @@ class Ledger:
         need(distance < 1 and self.delta_left() >= 0, "no delta is left for samplers")
 
     def end(self, entry, held, charge):
+        refusals, name = entry.refusals or [], self.genesis.federation.encode()
+        agents = [refusal.agent for refusal in refusals]
+        need(entry.refusals != [] and not set(agents) & set(entry.survivors or []), "nobody refused, or a survivor did")
+        for slot, refusal in zip(self.slots(held.roster, agents, 0), refusals):
+            code = ("policy", "budget", None, "stopped", "sign-off").index(refusal.why)
+            payload = b"".join(map(number, (held.epoch, held.round, slot))) + held.plan_digest + number(code)
+            payload = number(len(name)) + name + payload
+            good = signed(held.roster.memberships[slot].identity, "refusal", payload, refusal.signature)
+            need(good, f"{refusal.agent} did not sign this refusal of the round's plan")
         noise, _ = self.genesis.cap_rho != "unprotected", self.open.pop(entry.round)
         self.ended.append((held, charge, entry))
         self.spent += charge if noise else 0
@@ -232,9 +241,11 @@ class Ledger:
     def summary(self):
         names = "federation", "coordinator", "compliance", "enrolled", "corrupt", "survivors_min", "delta", "cap_rho"
         ends = [end.kind for _, _, end in self.ended]
+        refused = [f"{end.round}:{each.agent}:{each.why}" for _, _, end in self.ended for each in end.refusals or []]
         noise, last = self.genesis.cap_rho != "unprotected", len(self.heads) - 1
         return {name: getattr(self.genesis, name) for name in names} | {
             "release": ends.count("release"), "abort": ends.count("abort"), "open": len(self.open),
+            "refused": " ".join(refused),
             "rho_spent": self.spent if noise else "unprotected",
             "rho_reserved": self.reserved() if noise else "unprotected",
             "head": f"{last}:{self.heads[last][0].hex()}", "complete_up_to": self.at,

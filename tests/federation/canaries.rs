@@ -89,6 +89,11 @@ fn counted_again(federation: &Federation) {
         }
     }
     assert_eq!(found, 3);
+    for line in &federation.verified_ledger().rounds {
+        let name = format!("state/lanes/{}.lanes", line.round);
+        let totals = std::fs::read(federation.root().join(name)).unwrap();
+        assert_eq!(line.recount(&totals), Ok(true));
+    }
     by_python(federation);
 }
 

@@ -35,7 +35,8 @@ async fn refused(federation: &Federation) -> RunError {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_signed_change_is_in_force_from_the_next_start_on() {
     let plans = plan("popularity", "popularity", 1, "3/10", "");
-    let federation = Federation::new(Setup { plans, ..Setup::default() }).await;
+    let setup = Setup { plans, timing: patient(), ..Setup::default() };
+    let federation = Federation::new(setup).await;
     run(&federation).await;
     let before = federation.ledger_text();
 

@@ -17,6 +17,11 @@ use chorale_tests::{Agent, Federation, Kill, Setup, federation::plan, running::W
 /// Rounds of the default programme.
 const ROUNDS: u32 = 4;
 
+/// Time enough for everybody on a busy machine, where a test counts on all agents.
+fn patient() -> String {
+    Setup::default().timing.replace("4000", "15000").replace("2000", "5000")
+}
+
 /// One of six agents dies in a phase; five go on and complete the programme.
 async fn dies(phase: &'static str, nth: u32) {
     let federation = Federation::new(Setup::default()).await;

@@ -1,6 +1,7 @@
 //! Agents whose policy names the compliance officer's key believe that key, not the coordinator.
 
 use chorale_dp::Rational;
+use chorale_ledger::RefusalKind;
 use chorale_tests::federation::POLICY;
 use chorale_wire::SecretKey;
 
@@ -38,7 +39,7 @@ fn refused(events: &[Event]) -> Vec<(&str, &str)> {
 /// ledger verifies, and no agent that knows the officer's key gives it anything.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_compliance_key_of_the_coordinators_own_gets_no_round() {
-    let timing = Setup::default().timing.replace("retries = 4", "retries = 0");
+    let timing = patient().replace("retries = 4", "retries = 0");
     let federation = Federation::new(Setup { timing, ..Setup::default() }).await;
     demand(&federation, 0..6, &stranger());
     let coordinator = federation.start_coordinator();
@@ -55,6 +56,10 @@ async fn a_compliance_key_of_the_coordinators_own_gets_no_round() {
     }
     let report = federation.verified_ledger();
     assert_eq!((report.released, report.aborted), (0, 1));
+    federation.audit_by_python();
+    let refused = &report.rounds[0].refused;
+    assert_eq!(refused.len(), 6);
+    assert!(refused.iter().all(|refused| refused.why == RefusalKind::SignOff), "{refused:?}");
     for agent in 0..6 {
         assert_eq!(*federation.journal(agent).0.as_rational(), Rational::zero(), "agent {agent}");
     }
@@ -64,7 +69,7 @@ async fn a_compliance_key_of_the_coordinators_own_gets_no_round() {
 /// officer's word.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn agents_take_part_in_what_their_officer_signed_off() {
-    let federation = Federation::new(Setup::default()).await;
+    let federation = Federation::new(Setup { timing: patient(), ..Setup::default() }).await;
     demand(&federation, 0..5, &officer(&federation));
     demand(&federation, 5..6, &stranger());
     let coordinator = federation.start_coordinator();
@@ -73,12 +78,16 @@ async fn agents_take_part_in_what_their_officer_signed_off() {
     result.unwrap_or_else(|error| panic!("{error:?}: {events:#?}"));
     let refusals = refused(&events);
     let waits = federation.shop(5).name();
-    assert_eq!(refusals.len(), ROUNDS as usize, "{events:#?}");
     assert!(refusals.iter().all(|(agent, _)| *agent == waits), "{refusals:?}");
     for (number, agent) in (0..).zip(agents) {
         let expected = if number < 5 { u64::from(ROUNDS) } else { 0 };
         assert_eq!(agent.finish().await.completed, expected, "agent {number}");
     }
-    complete_and_charged_once(&federation);
+    let report = complete_and_charged_once(&federation);
+    assert_eq!(refusals.len(), report.rounds.len(), "{events:#?}");
+    for line in &report.rounds {
+        let refused: Vec<String> = line.refused.iter().map(ToString::to_string).collect();
+        assert_eq!(refused, [format!("{waits} (sign-off)")]);
+    }
     assert_eq!(*federation.journal(5).0.as_rational(), Rational::zero());
 }

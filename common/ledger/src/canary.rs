@@ -7,7 +7,7 @@ use chorale_dp::{
         canary::{CONFIDENCE, epsilon_lower, guesses, noise_is_short},
     },
 };
-use chorale_plan::canary::{Measured, commitment, variance_of_total};
+use chorale_plan::canary::{Measured, commitment, measure, sum_of_squares, variance_of_total};
 use chorale_wire::{Digest, RoundNumber};
 use serde::{Deserialize, Serialize};
 
@@ -69,6 +69,40 @@ impl CanaryOpening {
         }
     }
 
+    /// Counts the lanes of a round reserved by `reserve` again, from their totals as the coordinator
+    /// keeps them.
+    ///
+    /// # Errors
+    /// [`RecountError`]: the totals are not what the ledger says of them.
+    pub fn recount(&self, reserve: &ReserveEntry, totals: &[u8]) -> Result<(), RecountError> {
+        let round = reserve.round;
+        if Digest::plain(totals) != self.totals {
+            return Err(RecountError::Other { round });
+        }
+        let malformed = || RecountError::Malformed { round };
+        let text = str::from_utf8(totals).map_err(|_| malformed())?;
+        let numbers: Vec<i64> = text
+            .lines()
+            .map(|line| line.parse().map_err(|_| malformed()))
+            .collect::<Result<_, _>>()?;
+        let lanes = reserve.canaries.as_ref().map_or(0, |canaries| canaries.lanes as usize);
+        let parts = 1 + usize::from(self.sum_before_removal.is_some());
+        if numbers.len() != parts * lanes {
+            return Err(malformed());
+        }
+        let (after, before) = numbers.split_at(lanes);
+        let Measured { sum_of_squares: sum, right } =
+            measure(after, reserve.delta, self.seed.as_bytes());
+        let sum_before = self.sum_before_removal.as_ref().map(|_| sum_of_squares(before));
+        if sum != self.sum_of_squares || sum_before != self.sum_before_removal {
+            return Err(RecountError::Squares { round });
+        }
+        if right != self.right {
+            return Err(RecountError::Guesses { round, found: right, stated: self.right });
+        }
+        Ok(())
+    }
+
     /// What it shows of a round reserved by `reserve` with so many `survivors`; `None` for a round
     /// without lanes or without noise.
     #[must_use]
@@ -96,6 +130,39 @@ impl CanaryOpening {
             below_promise: noise_is_short(&self.sum_of_squares, lanes, promised),
         })
     }
+}
+
+/// Why the lanes' totals that a coordinator keeps are not what its ledger says of them.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecountError {
+    /// Not the totals that RELEASE names.
+    #[error("these lanes' totals are not those that the release of round {round} names")]
+    Other {
+        /// The round.
+        round: RoundNumber,
+    },
+    /// Not one whole number for each lane.
+    #[error("the lanes' totals of round {round} are not one whole number a line for each lane")]
+    Malformed {
+        /// The round.
+        round: RoundNumber,
+    },
+    /// Another sum of squares.
+    #[error("the squares of the lanes' totals of round {round} have another sum than it says")]
+    Squares {
+        /// The round.
+        round: RoundNumber,
+    },
+    /// Another number of right guesses.
+    #[error("by its lanes' totals {found} guesses of round {round} are right, not {stated}")]
+    Guesses {
+        /// The round.
+        round: RoundNumber,
+        /// What the totals give.
+        found: u32,
+        /// What RELEASE says.
+        stated: u32,
+    },
 }
 
 /// What the lanes of one round show.

@@ -246,6 +246,7 @@ impl Chain {
             transcript: released.transcript,
             output_model: released.output_model,
             canaries: released.canaries,
+            refusals: Vec::new(),
             spent: self.state.spent_with(&rho),
             rho,
         })))
@@ -273,6 +274,7 @@ impl Chain {
             spent: self.state.spent_with(&rho_charged),
             rho_charged,
             certificate: None,
+            refusals: Vec::new(),
         }))
     }
 
@@ -299,6 +301,7 @@ impl Chain {
             spent: self.state.spent_with(&rho_charged),
             rho_charged,
             certificate: Some(Box::new(proof)),
+            refusals: Vec::new(),
         }))
     }
 

@@ -6,7 +6,8 @@ use chorale_dp::{Cap, Rational, Rho, sampler::fast::total_variation_bound};
 use chorale_plan::{Derived, Mechanism, PlanError, RoundSpec};
 use chorale_wire::{
     AgentId, DecodeError, Digest, EncodeError, Epoch, FederationId, Membership, PublicKey,
-    RoundNumber, Signature, Signed, message::AbortCause,
+    RoundNumber, Signature, Signed,
+    message::{AbortCause, RefusalCode},
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
@@ -295,6 +296,9 @@ pub struct ReleaseEntry {
     /// them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canaries: Option<CanaryOpening>,
+    /// Agents that refused the round before its cohort was fixed, ascending; absent where none did.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refusals: Vec<RefusalLine>,
     /// What the round is charged: all that it reserved.
     pub rho: Privacy,
     /// Sum of all charges, this one included.
@@ -322,6 +326,85 @@ pub struct AbortEntry {
     /// The agents' votes, where they give the charge back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<Box<AbortProof>>,
+    /// Agents that refused the round before its cohort was fixed, ascending; absent where none did.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refusals: Vec<RefusalLine>,
+}
+
+/// An agent's own word that it refused a round.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusalLine {
+    /// The agent.
+    pub agent: AgentId,
+    /// Why.
+    pub why: RefusalKind,
+    /// The agent's signature under a [`chorale_wire::message::Refusal`] of the round's plan.
+    #[serde(with = "hex64")]
+    pub signature: Signature,
+}
+
+/// Kinds of refusal that depend on public parameters only: what an agent was not able to do is none
+/// of them, as that may depend on its data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RefusalKind {
+    /// The agent's policy does not admit the plan.
+    Policy,
+    /// The agent's budget does not cover the round.
+    Budget,
+    /// The agent's owner stopped it.
+    Stopped,
+    /// The compliance key that the agent's policy names has not signed the plan off.
+    SignOff,
+}
+
+impl RefusalKind {
+    /// The kind of a refusal; `None` for one that may depend on data.
+    #[must_use]
+    pub fn of(code: RefusalCode) -> Option<Self> {
+        match code {
+            RefusalCode::Policy => Some(Self::Policy),
+            RefusalCode::Budget => Some(Self::Budget),
+            RefusalCode::Stopped => Some(Self::Stopped),
+            RefusalCode::SignOff => Some(Self::SignOff),
+            RefusalCode::Unable => None,
+        }
+    }
+
+    /// The word that agents sign.
+    #[must_use]
+    pub fn code(self) -> RefusalCode {
+        match self {
+            Self::Policy => RefusalCode::Policy,
+            Self::Budget => RefusalCode::Budget,
+            Self::Stopped => RefusalCode::Stopped,
+            Self::SignOff => RefusalCode::SignOff,
+        }
+    }
+}
+
+impl fmt::Display for RefusalKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Policy => "policy",
+            Self::Budget => "budget",
+            Self::Stopped => "stopped",
+            Self::SignOff => "sign-off",
+        })
+    }
+}
+
+impl Entry {
+    /// A RELEASE or an ABORT with the refusals of its round; other entries have none.
+    #[must_use]
+    pub fn with_refusals(mut self, refusals: Vec<RefusalLine>) -> Self {
+        match &mut self {
+            Self::Release(release) => release.refusals = refusals,
+            Self::Abort(abort) => abort.refusals = refusals,
+            _ => {}
+        }
+        self
+    }
 }
 
 /// T agents' votes to abort one session, and what makes that session: proof that the vectors which

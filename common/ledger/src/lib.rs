@@ -20,18 +20,18 @@ pub mod report;
 pub mod rules;
 mod verify;
 
-pub use canary::{CanaryCommitment, CanaryFigures, CanaryLine, CanaryOpening};
+pub use canary::{CanaryCommitment, CanaryFigures, CanaryLine, CanaryOpening, RecountError};
 pub use canonical::CanonicalError;
 pub use chain::{Chain, Head, HeadError, LedgerError, Released, torn_tail};
 pub use change::{Change, ChangeEntry};
 pub use entry::{
     ACCOUNTANT_VERSION, AbortEntry, AbortProof, Adjacency, CosignedEntry, Entry, GenesisEntry,
-    IdentityMethod, MechanismName, MembershipLine, Predecessor, Privacy, ReleaseEntry,
-    ReserveEntry, RosterEntry, RoundingRule, Unit,
+    IdentityMethod, MechanismName, MembershipLine, Predecessor, Privacy, RefusalKind, RefusalLine,
+    ReleaseEntry, ReserveEntry, RosterEntry, RoundingRule, Unit,
 };
 pub use lineage::{Ancestor, Lineage, LineageError, lineage};
 pub use page::{Page, guessing_chance};
-pub use report::{Completeness, Epsilon, Outcome, Report, RoundLine};
+pub use report::{Completeness, Epsilon, Outcome, Refused, Report, RoundLine};
 pub use rules::{CertifiedRound, Violation};
 pub use verify::{Expect, VerifyError, verify, verify_with};
 

@@ -368,6 +368,7 @@ fn endings(page: &mut String, report: &Report) {
         .filter(|line| !matches!(line.outcome, Outcome::Released { .. }))
         .collect();
     page.push_str("<h2>What was refused or failed, and why</h2>");
+    refusals(page, report);
     if without.is_empty() {
         page.push_str("<p>Every round that was reserved gave a total.</p>");
         return;
@@ -395,9 +396,28 @@ fn endings(page: &mut String, report: &Report) {
             why
         );
     }
+    page.push_str("</ul>");
+}
+
+/// Which stores refused which rounds, by their own signatures.
+fn refusals(page: &mut String, report: &Report) {
+    let refused: Vec<&RoundLine> =
+        report.rounds.iter().filter(|line| !line.refused.is_empty()).collect();
+    if refused.is_empty() {
+        page.push_str("<p>The ledger holds no refusal.</p>");
+        return;
+    }
     page.push_str(
-        "</ul><p class=\"fine\">Which store refused is not in the ledger: a refusal needs no reason \
-         that others see.</p>",
+        "<table class=\"who\"><thead><tr><th>round</th><th>refused by (why)</th></tr></thead><tbody>",
+    );
+    for line in refused {
+        // Names and kinds are made of letters, digits and hyphens.
+        let _ = write!(page, "<tr><td>{}</td><td>{}</td></tr>", line.round, line.refused_by());
+    }
+    page.push_str(
+        "</tbody></table><p class=\"fine\">Each refusal is signed by its store and depends on public \
+         parameters only: policy, budget, the officer's sign-off, or the store's owner. A coordinator \
+         can leave one out and invent none.</p>",
     );
 }
 

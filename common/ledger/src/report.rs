@@ -14,11 +14,12 @@ use chorale_wire::{AgentId, Epoch, FederationId, PublicKey, limits::COMPLETE_GRA
 use serde::{Serialize, Serializer};
 
 use crate::{
-    canary::{CanaryFigures, CanaryLine},
+    canary::{CanaryFigures, CanaryLine, CanaryOpening, RecountError},
     canonical::hex32,
     chain::{Head, Line},
     entry::{
-        Adjacency, Entry, IdentityMethod, Predecessor, Privacy, ReserveEntry, Unit, cause_text,
+        Adjacency, Entry, IdentityMethod, Predecessor, Privacy, RefusalKind, RefusalLine,
+        ReserveEntry, Unit, cause_text,
     },
     rules::State,
 };
@@ -165,6 +166,10 @@ pub struct RoundLine {
     pub canaries: Option<CanaryLine>,
     /// How it ended.
     pub outcome: Outcome,
+    /// Which agents refused it, and why, as they signed it; ascending. A coordinator can leave a
+    /// refusal out, and invent none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<Refused>,
     /// Number of the RESERVE entry.
     pub reserved_at: u64,
     /// When it was reserved, in Unix seconds.
@@ -175,6 +180,24 @@ pub struct RoundLine {
     /// Whose vectors are in the total, ascending.
     #[serde(skip)]
     pub(crate) survivors: Vec<AgentId>,
+    /// Its reservation and what was opened, where lanes were measured.
+    #[serde(skip)]
+    opened: Option<Box<(ReserveEntry, CanaryOpening)>>,
+}
+
+/// One agent's refusal of a round.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Refused {
+    /// The agent.
+    pub agent: AgentId,
+    /// Why.
+    pub why: RefusalKind,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.agent, self.why)
+    }
 }
 
 /// How a round ended.
@@ -251,6 +274,7 @@ impl Recorder {
                     sigma_squared: reserve.sigma_squared.clone(),
                     roster: self.rosters.len().saturating_sub(1),
                     survivors: Vec::new(),
+                    opened: None,
                     round: reserve.round.0,
                     epoch: reserve.epoch.0,
                     plan: reserve.plan.clone(),
@@ -260,6 +284,7 @@ impl Recorder {
                     rho: reserve.rho.clone(),
                     canaries: None,
                     outcome: Outcome::Open,
+                    refused: Vec::new(),
                     reserved_at: line.seq,
                     time_s: line.time_s,
                 };
@@ -268,12 +293,13 @@ impl Recorder {
             Entry::Cosigned(cosigned) => self.cosigners = cosigned.voters.len(),
             Entry::Release(release) => {
                 let survivors = release.survivors.len() as u32;
-                self.end(release.round.0, Outcome::Released { survivors });
+                self.end(release.round.0, Outcome::Released { survivors }, &release.refusals);
                 if let Some((line, reserve, _)) =
                     self.rounds.iter_mut().find(|(line, _, _)| line.round == release.round.0)
                 {
                     let opened = release.canaries.as_ref();
                     line.canaries = opened.and_then(|opened| opened.shows(reserve, survivors));
+                    line.opened = opened.map(|opened| Box::new((reserve.clone(), opened.clone())));
                     line.survivors.clone_from(&release.survivors);
                 }
             }
@@ -281,15 +307,18 @@ impl Recorder {
                 let charged = abort.rho_charged != Privacy::Rho(Rho::zero());
                 let cause = cause_text(abort.cause).to_string();
                 let votes = abort.certificate.as_ref().map(|proof| proof.voters.len() as u32);
-                self.end(abort.round.0, Outcome::Aborted { cause, charged, votes });
+                let outcome = Outcome::Aborted { cause, charged, votes };
+                self.end(abort.round.0, outcome, &abort.refusals);
             }
         }
     }
 
-    fn end(&mut self, round: u64, outcome: Outcome) {
+    fn end(&mut self, round: u64, outcome: Outcome, refusals: &[RefusalLine]) {
+        let refused = |line: &RefusalLine| Refused { agent: line.agent.clone(), why: line.why };
         if let Some((line, _, _)) = self.rounds.iter_mut().find(|(line, _, _)| line.round == round)
         {
             line.outcome = outcome;
+            line.refused = refusals.iter().map(refused).collect();
         }
     }
 
@@ -588,8 +617,29 @@ impl Report {
                 "{:>5}  {:>5}  {:<24}  {:>11}  {:>12}  {outcome}{flag}",
                 line.round, line.epoch, line.plan, line.coordinates, rho
             )?;
+            if !line.refused.is_empty() {
+                writeln!(f, "{:>14}refused by {}", "", line.refused_by())?;
+            }
         }
         Ok(())
+    }
+}
+
+impl RoundLine {
+    /// Counts the round's canary lanes again from their totals as the coordinator keeps them;
+    /// whether it has any.
+    ///
+    /// # Errors
+    /// [`RecountError`]: the totals are not what the ledger says of them.
+    pub fn recount(&self, totals: &[u8]) -> Result<bool, RecountError> {
+        let Some((reserve, opened)) = self.opened.as_deref() else { return Ok(false) };
+        opened.recount(reserve, totals).map(|()| true)
+    }
+
+    /// Who refused it and why, as text.
+    pub(crate) fn refused_by(&self) -> String {
+        let refused: Vec<String> = self.refused.iter().map(Refused::to_string).collect();
+        refused.join(", ")
     }
 }
 

@@ -238,6 +238,23 @@ pub enum Violation {
         /// The claimed voter.
         voter: AgentId,
     },
+    /// Refusals by agents that are not of the roster, are out of order or gave a vector.
+    #[error(
+        "round {round}: who refused must be agents of the roster, ascending, each once, and no \
+         survivors"
+    )]
+    Refusals {
+        /// The round.
+        round: RoundNumber,
+    },
+    /// A refusal that the agent did not sign, or not of this round's plan.
+    #[error("round {round}: {agent} did not sign this refusal of the round's plan")]
+    ForgedRefusal {
+        /// The round.
+        round: RoundNumber,
+        /// Who is said to have refused.
+        agent: AgentId,
+    },
     /// A change that the compliance key did not sign for this ledger.
     #[error("change {serial} is not signed by the compliance key for this ledger")]
     ChangeUnsigned {
@@ -708,6 +725,7 @@ impl State {
             return Err(Violation::SessionTwice { round });
         }
         canaries::check_opened(&held.entry, entry)?;
+        check_refusals(&self.genesis.federation, held, &entry.refusals, survivors)?;
         if entry.rho != held.entry.rho {
             return Err(Violation::Differs { round, field: "rho", fixed_by: "RESERVE" });
         }
@@ -735,6 +753,7 @@ impl State {
         if entry.rho_charged != held.entry.rho && entry.rho_charged != self.no_charge() {
             return Err(Violation::Differs { round, field: "rho_charged", fixed_by: "RESERVE" });
         }
+        check_refusals(&self.genesis.federation, held, &entry.refusals, &[])?;
         self.check_spent(round, &entry.rho_charged, &entry.spent)
     }
 

@@ -9,6 +9,7 @@ mod heads;
 mod lineage;
 mod page;
 mod peer;
+mod refusals;
 
 use chorale_dp::{
     Rational, Rho, accountant::sampler_delta_under_cap, sampler::fast::total_variation_bound,

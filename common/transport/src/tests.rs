@@ -11,7 +11,7 @@ use std::{
 };
 
 use chorale_wire::{
-    Digest, Epoch, RoundNumber, SecretKey, SessionId, Signed, Slot, SlotSet, ToAgent,
+    Digest, Epoch, FederationId, RoundNumber, SecretKey, SessionId, Signed, Slot, SlotSet, ToAgent,
     ToCoordinator, codec,
     limits::CONTROL_BYTES_MAX,
     message::{MaskedHeader, Reason, Refusal, RefusalCode, Waiting},
@@ -153,15 +153,17 @@ async fn an_interrupted_writer_goes_on_where_it_was() {
         ToCoordinator::Refusal(
             Signed::sign(
                 &Refusal {
+                    federation: FederationId::new("small").unwrap(),
                     epoch: Epoch(1),
                     round: RoundNumber(round),
                     slot: Slot(0),
+                    plan: Digest::plain(b"plan"),
                     code: RefusalCode::Unable,
-                    reason: Reason::new(&"x".repeat(500)),
                 },
                 &SecretKey::from_seed(&[1; 32]),
             )
             .unwrap(),
+            Reason::new(&"x".repeat(500)),
         )
     };
     let mut writer = FrameWriter::new(send);

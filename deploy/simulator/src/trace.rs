@@ -102,8 +102,8 @@ pub(crate) fn to_coordinator(message: &ToCoordinator) -> String {
             Err(_) => "complaint, unreadable".to_string(),
         },
         ToCoordinator::Ready(_) => "READY".to_string(),
-        ToCoordinator::Refusal(refusal) => match refusal.peek() {
-            Ok(refusal) => format!("refusal of round {}: {}", refusal.round, refusal.reason),
+        ToCoordinator::Refusal(refusal, reason) => match refusal.peek() {
+            Ok(refusal) => format!("refusal of round {}: {reason}", refusal.round),
             Err(_) => "refusal, unreadable".to_string(),
         },
         ToCoordinator::SurvivorVote(vote) => match vote.peek().map(|vote| vote.vote) {

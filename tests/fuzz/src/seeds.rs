@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, fs, io, path::Path};
 
 use chorale_dp::{Rational, Rho};
 use chorale_ledger::{
-    ACCOUNTANT_VERSION, Adjacency, Chain, Entry, GenesisEntry, IdentityMethod, Privacy, Released,
-    ReserveEntry, RosterEntry, Unit,
+    ACCOUNTANT_VERSION, Adjacency, Chain, Entry, GenesisEntry, IdentityMethod, Privacy,
+    RefusalKind, RefusalLine, Released, ReserveEntry, RosterEntry, Unit,
 };
 use chorale_plan::{
     CohortRule, Mechanism, Parameter, Parameters, Plan, RoundSpec, Shape, SignOff, TaskSpec,
@@ -15,8 +15,11 @@ use chorale_secagg::{Modulus, packing};
 use chorale_task::{Model, catalogue, model::Tensor};
 use chorale_wire::{
     AgentId, Digest, Epoch, FederationId, Membership, Message, RoundNumber, SecretKey, SessionId,
-    Signed, SlotSet, ToAgent, ToCoordinator, codec,
-    message::{AbortCause, EnrolmentAnswer, EnrolmentBundle, EnrolmentRequest, Reason},
+    Signature, Signed, Slot, SlotSet, ToAgent, ToCoordinator, codec,
+    message::{
+        AbortCause, EnrolmentAnswer, EnrolmentBundle, EnrolmentRequest, Reason, Refusal,
+        RefusalCode,
+    },
 };
 
 use crate::{ledger, machines};
@@ -113,7 +116,7 @@ fn payload_to_coordinator(message: &ToCoordinator) -> Option<(u8, Vec<u8>)> {
         ToCoordinator::RosterVote(signed) => (2, payload(signed)),
         ToCoordinator::Complaint(signed) => (4, payload(signed)),
         ToCoordinator::Ready(signed) => (5, payload(signed)),
-        ToCoordinator::Refusal(signed) => (6, payload(signed)),
+        ToCoordinator::Refusal(signed, _) => (6, payload(signed)),
         ToCoordinator::SurvivorVote(signed) => (10, payload(signed)),
         ToCoordinator::Reveal(signed) => (11, payload(signed)),
         _ => return None,
@@ -201,7 +204,7 @@ fn spec(mechanism: Mechanism, round: u64) -> RoundSpec {
         round: RoundNumber(round),
         key_index: 0,
         keystream: chorale_wire::Keystream::default(),
-        sign_off: None,
+        sign_off: (round > 1).then(|| Signature::from_bytes([7; 64])),
         step: 0,
         plan: plan(mechanism),
         shape: Shape { coordinates: 451, clip: Rational::one() },
@@ -299,7 +302,9 @@ fn ledgers(seeds: &mut Vec<Seed>) {
                 1 => chain.release(released(&agents[1..])),
                 _ => chain.abort(RoundNumber(round), AbortCause::Survivors, round == 3, false),
             };
-            append(&mut chain, end.expect("the round is reserved"));
+            let end = end.expect("the round is reserved");
+            let refused = (round < 3).then(|| refusal(&spec, plan, agents[0].clone()));
+            append(&mut chain, end.with_refusals(refused.into_iter().collect()));
         }
         seeds.push(("ledger_file", file.into_bytes()));
         let lines: Vec<String> = entries
@@ -308,6 +313,20 @@ fn ledgers(seeds: &mut Vec<Seed>) {
             .collect();
         seeds.push(("ledger_entries", lines.join("\n").into_bytes()));
     }
+}
+
+/// The word of the agent in slot 0.
+fn refusal(spec: &RoundSpec, plan: Digest, agent: AgentId) -> RefusalLine {
+    let refusal = Refusal {
+        federation: spec.federation.clone(),
+        epoch: spec.epoch,
+        round: spec.round,
+        slot: Slot(0),
+        plan,
+        code: RefusalCode::SignOff,
+    };
+    let signature = Signed::sign(&refusal, &key(10)).expect("short").signature();
+    RefusalLine { agent, why: RefusalKind::SignOff, signature }
 }
 
 fn released(survivors: &[AgentId]) -> Released {

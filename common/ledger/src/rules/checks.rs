@@ -1,6 +1,9 @@
 //! What single entries must hold by themselves, and the votes that give a charge back.
 
+use chorale_wire::{FederationId, Signed, message::Refusal};
+
 use super::*;
+use crate::entry::RefusalLine;
 
 /// The certificate of an abort. The session is *this* round's, put together again from what makes
 /// it: votes about another round are none about this one.
@@ -50,6 +53,35 @@ pub(super) fn check_votes(held: &Reservation, proof: &AbortProof) -> Result<(), 
             Err(Violation::Voters { round, field: "voters" })
         }
     }
+}
+
+/// Verifies that who refused signed it, of this very plan, and is not among the `survivors`.
+pub(super) fn check_refusals(
+    federation: &FederationId,
+    held: &Reservation,
+    refusals: &[RefusalLine],
+    survivors: &[AgentId],
+) -> Result<(), Violation> {
+    let ReserveEntry { round, epoch, plan_digest: plan, .. } = held.entry;
+    let Some(roster) = held.roster.as_ref().filter(|_| !refusals.is_empty()) else {
+        return Ok(());
+    };
+    let wrong = Violation::Refusals { round };
+    let agents: Vec<AgentId> = refusals.iter().map(|line| line.agent.clone()).collect();
+    let slots = roster.slots(&agents).ok_or(wrong.clone())?;
+    if agents.iter().any(|agent| survivors.contains(agent)) {
+        return Err(wrong);
+    }
+    for (slot, line) in slots.into_iter().zip(refusals) {
+        let (federation, code) = (federation.clone(), line.why.code());
+        let refusal = Refusal { federation, epoch, round, slot, plan, code };
+        let member = roster.entry.memberships.get(slot.index()).ok_or(wrong.clone())?;
+        let signed = Signed::with_signature(&refusal, line.signature);
+        if !signed.is_ok_and(|signed| signed.verify(&member.identity).is_ok()) {
+            return Err(Violation::ForgedRefusal { round, agent: line.agent.clone() });
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn range(field: &'static str, expected: &'static str) -> Violation {

@@ -6,7 +6,7 @@ use super::{
     peer::{Case, both_accept, both_refuse},
     *,
 };
-use crate::canary::{CanaryCommitment, CanaryOpening};
+use crate::canary::{CanaryCommitment, CanaryOpening, RecountError};
 
 const LANES: u32 = 30_000;
 
@@ -249,4 +249,37 @@ fn a_commitment_binds_round_and_coins() {
     let lanes: Vec<i64> =
         coins(&seed(3), 400).iter().map(|coin| i64::from(*coin) * 3 - 1).collect();
     assert_eq!(measure(&lanes, 5, &seed(3)).right, 20);
+}
+
+/// Whoever has the totals counts again, and so finds a release that says something else of them.
+#[test]
+fn lanes_are_counted_again_from_their_totals() {
+    const FEW: u32 = 256;
+    let lanes: Vec<i64> = (0..FEW).map(|lane| i64::from(lane * 977 % 331) - 165).collect();
+    let text: String = lanes.iter().map(|total| format!("{total}\n")).collect();
+    let honest = measure(&lanes, 1 << 16, &seed(1));
+    let counted = |measured: Measured, text: &str, given: &str| {
+        let mut ledger = Ledger::new(Privacy::Rho(rho(8, 1)));
+        ledger.append(roster(1)).unwrap();
+        ledger.reserve(reserve(1, 1).with_canaries(FEW, &seed(1))).unwrap();
+        release(&mut ledger, 1, CanaryOpening::new(seed(1), text, measured, None)).unwrap();
+        ledger.reserve(reserve(2, 1)).unwrap();
+        ledger.release(2).unwrap();
+        let report = verify(ledger.file.as_bytes(), None).unwrap();
+        assert_eq!(report.rounds[1].recount(given.as_bytes()), Ok(false), "no lanes");
+        report.rounds[0].recount(given.as_bytes())
+    };
+    let round = RoundNumber(1);
+    assert_eq!(counted(honest.clone(), &text, &text), Ok(true));
+    let other = text.replacen("-165", "-166", 1);
+    assert_eq!(counted(honest.clone(), &text, &other), Err(RecountError::Other { round }));
+    assert_eq!(counted(honest.clone(), &other, &other), Err(RecountError::Squares { round }));
+    let short = text.split_once('\n').unwrap().1;
+    assert_eq!(counted(honest.clone(), short, short), Err(RecountError::Malformed { round }));
+    let words = text.replacen("-165", "none", 1);
+    assert_eq!(counted(honest.clone(), &words, &words), Err(RecountError::Malformed { round }));
+    let (found, stated) = (honest.right, honest.right - 1);
+    let dimmed = Measured { right: stated, ..honest };
+    let error = RecountError::Guesses { round, found, stated };
+    assert_eq!(counted(dimmed, &text, &text), Err(error));
 }

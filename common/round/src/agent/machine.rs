@@ -8,7 +8,7 @@ use chorale_plan::RoundSpec;
 use chorale_wire::{
     AgentId, Digest, Epoch, RoundNumber, SessionId, Signed, SignedBytes, ToAgent, ToCoordinator,
     message::{
-        Commit, EpochOpen, Hello, MaskedHeader, ProvenSurvivors, Refusal, RefusalCode, Roster,
+        Commit, EpochOpen, Hello, MaskedHeader, ProvenSurvivors, RefusalCode, Roster,
         RosterCertificate, ShareEnvelope, SurvivorCertificate,
     },
 };
@@ -23,7 +23,6 @@ use super::{
     head,
     identity::{Identity, Kept},
     memory::{Behind, Fact, Memory},
-    open::ReadyError,
     roster::Certified,
     state::{RoundState, Running, State, Transition, foreign, step},
 };
@@ -40,7 +39,7 @@ pub struct Machine {
     state: State,
     memory: Memory,
     /// The last refusal with the spec that it answers, to be sent again after a reconnect.
-    refusal: Option<(Digest, Signed<Refusal>)>,
+    refusal: Option<(Digest, ToCoordinator)>,
     /// The session of the last result, to tell a repetition.
     last_result: Option<SessionId>,
     /// What is left of the last round that ended without a result, until another one begins.
@@ -192,10 +191,10 @@ impl Machine {
             Some(RoundState::Committed(round)) => &round.party,
             _ => return Err(Fault::Call { call: "refuse", state }),
         };
-        let refusal = party.refusal(code, reason).map_err(ReadyError::from)?;
+        let refusal = party.refusal(code, reason)?;
         self.refusal = Some((party.context.spec_digest, refusal.clone()));
         self.past = running.take().map(|running| Past::of(running.state, true));
-        Ok(vec![Action::Send(ToCoordinator::Refusal(refusal))])
+        Ok(vec![Action::Send(refusal)])
     }
 
     /// The gate released the masked vector: sign its header for the upload. `digest` is its plain
@@ -447,7 +446,7 @@ impl Machine {
         if let Some((refused, refusal)) = &self.refusal
             && *refused == digest
         {
-            actions.push(Action::Send(ToCoordinator::Refusal(refusal.clone())));
+            actions.push(Action::Send(refusal.clone()));
             return true;
         }
         match self.running().map(|running| &running.state) {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chorale_plan::{Derived, RoundSpec};
+use chorale_plan::{Derived, PlanError, RoundSpec};
 use chorale_wire::{
     Digest, EncodeError, RoundNumber, Signed, Slot, ToCoordinator,
     message::{Ready, Reason, Refusal, RefusalCode},
@@ -21,6 +21,9 @@ pub enum ReadyError {
     /// The message cannot be encoded: a defect of this program.
     #[error("READY could not be encoded")]
     Encode(#[from] EncodeError),
+    /// The plan has no digest: it cannot be encoded.
+    #[error("the plan could not be named")]
+    Plan(#[from] PlanError),
 }
 
 /// A round was opened: the agent judges it and trains, then says READY or refuses.
@@ -39,20 +42,22 @@ pub(super) struct Party {
 }
 
 impl Party {
-    /// The signed refusal of the round.
+    /// The refusal of the round, signed but for its words.
     pub(super) fn refusal(
         &self,
         code: RefusalCode,
         reason: &str,
-    ) -> Result<Signed<Refusal>, EncodeError> {
+    ) -> Result<ToCoordinator, ReadyError> {
         let refusal = Refusal {
+            federation: self.context.spec.federation.clone(),
             epoch: self.context.roster.epoch(),
             round: self.context.round(),
             slot: self.slot,
+            plan: self.context.spec.plan.digest()?,
             code,
-            reason: Reason::new(reason),
         };
-        Signed::sign(&refusal, &self.identity.key)
+        let signed = Signed::sign(&refusal, &self.identity.key)?;
+        Ok(ToCoordinator::Refusal(signed, Reason::new(reason)))
     }
 
     pub(super) fn round(&self) -> RoundNumber {

@@ -59,8 +59,10 @@ pub enum Action {
         round: RoundNumber,
         /// What kind of refusal.
         code: RefusalCode,
-        /// The agent's words.
+        /// The agent's words, which it did not sign.
         reason: Reason,
+        /// Its signature under [`chorale_wire::message::Refusal`], for the ledger.
+        signature: Signature,
     },
     /// The cohort is fixed.
     CohortFixed {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chorale_secagg::{MaskScheme, MaskedSum as _, Modulus, packing};
 use chorale_wire::{
     Digest, SessionId, Signed, Slot, SlotSet, ToAgent,
-    message::{AbortCause, Commit, MaskedHeader, Refusal, Survivors},
+    message::{AbortCause, Commit, MaskedHeader, Reason, Refusal, Survivors},
 };
 
 use super::{
@@ -117,12 +117,13 @@ impl Collecting {
         &mut self,
         slot: Slot,
         signed: &Signed<Refusal>,
+        reason: Reason,
         desk: &mut Desk,
     ) -> Result<(), FaultKind> {
         if self.arrived.contains_key(&slot) {
             return Err(FaultKind::Equivocation { message: "masked vector or refusal" });
         }
-        self.round.refuse(slot, signed, desk)
+        self.round.refuse(slot, signed, reason, desk)
     }
 
     pub(super) fn resume(&mut self, slot: Slot, desk: &mut Desk) {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use chorale_wire::{
     Signed, SignedBytes, Slot, SlotSet, ToAgent,
-    message::{AbortCause, Commit, Ready, Refusal},
+    message::{AbortCause, Commit, Ready, Reason, Refusal},
 };
 
 use super::{
@@ -62,9 +62,10 @@ impl Gathering {
         &mut self,
         slot: Slot,
         signed: &Signed<Refusal>,
+        reason: Reason,
         desk: &mut Desk,
     ) -> Result<(), FaultKind> {
-        self.round.refuse(slot, signed, desk)?;
+        self.round.refuse(slot, signed, reason, desk)?;
         self.ready.remove(&slot);
         Ok(())
     }

@@ -137,11 +137,12 @@ impl InRound {
         }
     }
 
-    /// Takes a signed refusal.
+    /// Takes a signed refusal of this round's plan, and the agent's words.
     pub(super) fn refuse(
         &mut self,
         slot: Slot,
         signed: &Signed<Refusal>,
+        reason: Reason,
         desk: &mut Desk,
     ) -> Result<(), FaultKind> {
         let entry = self.context.roster.entry(slot).ok_or(FaultKind::NoPart)?;
@@ -149,9 +150,12 @@ impl InRound {
             .verify(&entry.identity)
             .map_err(|source| FaultKind::Signature { message: "refusal", source })?
             .into_inner();
+        let spec = &self.context.spec;
         if refusal.slot != slot
+            || refusal.federation != spec.federation
             || refusal.epoch != self.context.roster.epoch()
             || refusal.round != self.context.round()
+            || spec.plan.digest().ok() != Some(refusal.plan)
         {
             return Err(FaultKind::Elsewhere { message: "refusal" });
         }
@@ -160,7 +164,8 @@ impl InRound {
                 agent: entry.agent.clone(),
                 round: refusal.round,
                 code: refusal.code,
-                reason: refusal.reason,
+                reason,
+                signature: signed.signature(),
             });
         }
         Ok(())

@@ -382,11 +382,11 @@ impl Machine {
             (Stage::Gathering(stage), ToCoordinator::Ready(ready)) => {
                 stage.on_ready(part()?, &ready)
             }
-            (Stage::Gathering(stage), ToCoordinator::Refusal(refusal)) => {
-                stage.on_refusal(part()?, &refusal, desk)
+            (Stage::Gathering(stage), ToCoordinator::Refusal(refusal, reason)) => {
+                stage.on_refusal(part()?, &refusal, reason, desk)
             }
-            (Stage::Collecting(stage), ToCoordinator::Refusal(refusal)) => {
-                stage.on_refusal(part()?, &refusal, desk)
+            (Stage::Collecting(stage), ToCoordinator::Refusal(refusal, reason)) => {
+                stage.on_refusal(part()?, &refusal, reason, desk)
             }
             (Stage::Agreeing(stage), ToCoordinator::SurvivorVote(vote)) => {
                 stage.on_vote(part()?, &vote)
@@ -448,7 +448,7 @@ fn message_name(message: &ToCoordinator) -> &'static str {
         ToCoordinator::SharesAccepted(_) => "acceptance",
         ToCoordinator::Complaint(_) => "complaint",
         ToCoordinator::Ready(_) => "READY",
-        ToCoordinator::Refusal(_) => "refusal",
+        ToCoordinator::Refusal(..) => "refusal",
         ToCoordinator::SurvivorVote(_) => "survivor vote",
         ToCoordinator::Reveal(_) => "REVEAL",
         ToCoordinator::HeadVote(_) => "cosignature",

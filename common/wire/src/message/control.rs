@@ -96,8 +96,8 @@ pub enum ToCoordinator {
     Complaint(Signed<Complaint>),
     /// The agent wants to be in the cohort.
     Ready(Signed<Ready>),
-    /// The agent does not take part.
-    Refusal(Signed<Refusal>),
+    /// The agent does not take part; its words are for the operator to read.
+    Refusal(Signed<Refusal>, Reason),
     /// The agent's one vote on the survivors.
     SurvivorVote(Signed<SurvivorVote>),
     /// The agent's shares for unmasking.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::control::Reason;
 use crate::{
-    Digest, Epoch, RoundNumber, SessionId, Signed, SignedBytes, Slot, SlotSet,
+    Digest, Epoch, FederationId, RoundNumber, SessionId, Signed, SignedBytes, Slot, SlotSet,
     certificate::VoterSignature,
     limits::{AGENTS_MAX, NEIGHBOURS_MAX, REASON_BYTES_MAX, SPEC_BYTES_MAX},
     sign::Message,
@@ -31,24 +31,27 @@ impl Message for Ready {
 }
 
 /// Agent to coordinator: the agent does not take part, for a reason that depends on public
-/// parameters only.
+/// parameters only. Evidence for the ledger, which names the plan and never an agent's words: those
+/// go beside it, unsigned.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
+    /// The federation.
+    pub federation: FederationId,
     /// The epoch.
     pub epoch: Epoch,
     /// The round.
     pub round: RoundNumber,
     /// The agent's slot.
     pub slot: Slot,
+    /// Digest of the plan that was refused.
+    pub plan: Digest,
     /// What kind of refusal.
     pub code: RefusalCode,
-    /// For the operator to read.
-    pub reason: Reason,
 }
 
 impl Message for Refusal {
     const CONTEXT: &'static str = "refusal";
-    const BYTES_MAX: usize = 128 + REASON_BYTES_MAX;
+    const BYTES_MAX: usize = 160;
 }
 
 /// Kinds of refusal.

@@ -1,9 +1,11 @@
 //! What a corrupt agent says.
 
+use chorale_plan::RoundSpec;
 use chorale_round::agent::Identity;
 use chorale_secagg::{EnvelopeContext, RoundShares, SecretScalar, envelope, shamir};
 use chorale_wire::{
-    Digest, EncodeError, SecretKey, SessionId, Signed, Slot, ToCoordinator,
+    Digest, EncodeError, Message, SecretKey, SessionId, Signed, SignedBytes, Slot, ToCoordinator,
+    codec,
     message::{
         Advert, Complaint, MaskedHeader, Ready, Reason, Refusal, RefusalCode, Reveal, RosterVote,
         ShareEnvelope, ShareKind, SurvivorVote, Vote,
@@ -201,14 +203,22 @@ impl Liar {
     fn on_ready(&mut self, key: &SecretKey, honest: &Signed<Ready>) -> Said {
         let other = altered(honest, key, |ready| ready.spec = Digest::plain(b"another spec"))?;
         let Ok(ready) = honest.peek() else { return Ok(Lie::silence()) };
+        let open = self.open.as_ref().map(SignedBytes::payload);
+        let spec =
+            open.and_then(|open| codec::decode::<RoundSpec>(open, RoundSpec::BYTES_MAX).ok());
+        let Some((spec, plan)) = spec.and_then(|spec| spec.plan.digest().ok().map(|of| (spec, of)))
+        else {
+            return Ok(Lie::silence());
+        };
         let refusal = Refusal {
+            federation: spec.federation,
             epoch: ready.epoch,
             round: ready.round,
             slot: ready.slot,
+            plan,
             code: RefusalCode::Unable,
-            reason: Reason::new("a lie"),
         };
-        let refusal = ToCoordinator::Refusal(Signed::sign(&refusal, key)?);
+        let refusal = ToCoordinator::Refusal(Signed::sign(&refusal, key)?, Reason::new("a lie"));
         let honest = ToCoordinator::Ready(honest.clone());
         Ok(match self.one_of(&[0, 1, 2]) {
             0 => Lie::one("is ready for another spec", ToCoordinator::Ready(other)),

@@ -119,8 +119,8 @@ impl Power {
                 ToCoordinator::Complaint(resign(&signed, &key, choices))
             }
             ToCoordinator::Ready(signed) => ToCoordinator::Ready(resign(&signed, &key, choices)),
-            ToCoordinator::Refusal(signed) => {
-                ToCoordinator::Refusal(resign(&signed, &key, choices))
+            ToCoordinator::Refusal(signed, reason) => {
+                ToCoordinator::Refusal(resign(&signed, &key, choices), reason)
             }
             ToCoordinator::SurvivorVote(signed) => {
                 ToCoordinator::SurvivorVote(resign(&signed, &key, choices))
