@@ -497,7 +497,8 @@ fn evaluation_is_honest_about_what_was_kept_back() {
         assert!(said.contains("store alone") && said.contains("HR@k"), "{said}");
     }
     let page = shop.path("evaluation.html");
-    let said = shop.run(&["evaluate", "--days", "30", "--html", page.to_str().unwrap()]);
+    let said =
+        shop.run(&["evaluate", "--days", "30", "--top", "1,3", "--html", page.to_str().unwrap()]);
     assert!(said.status.success() && text(&said.stdout).contains("store alone"));
     let page = fs::read_to_string(page).unwrap();
     assert_eq!(page.matches("<svg").count(), 2, "a plot for each question");
