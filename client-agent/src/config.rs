@@ -182,6 +182,9 @@ pub enum ConfigError {
     },
 }
 
+/// What the program, its engine and the database's cache take in an ingest, about, in MiB.
+const PROGRAM_MIB: u32 = 96;
+
 impl Config {
     /// Reads and checks a configuration file and makes its paths absolute or relative to the
     /// current directory.
@@ -263,10 +266,12 @@ impl Config {
         self.held_out_from_s().map_or(plan, |own| own.min(plan))
     }
 
-    /// Bytes that an ingest may use for `share` of its memory.
+    /// Bytes that an ingest may use for `share` of its memory, beside what the program itself takes.
     #[must_use]
     pub fn memory_bytes(&self, share: f64) -> usize {
-        (f64::from(self.memory_limit_mib) * share * f64::from(1 << 20)) as usize
+        let limit = self.memory_limit_mib;
+        let free = limit.saturating_sub(PROGRAM_MIB).max(limit / 4);
+        (f64::from(free) * share * f64::from(1 << 20)) as usize
     }
 
     fn check(&self, path: &Path) -> Result<(), ConfigError> {

@@ -340,7 +340,7 @@ fn more_events_than_memory() {
     let shop = Shop::new(SALES, "memory_limit_mib = 64", &source("sales", "big.csv", "csv", ""));
     let mut csv = std::io::BufWriter::new(fs::File::create(shop.path("big.csv")).unwrap());
     csv.write_all(sales(&[]).as_bytes()).unwrap();
-    // 300,000 events hold 26 MB while they are gathered; the limit's share for them is 19 MiB.
+    // 300,000 events hold 25 MB while they are gathered; the limit's share for them is 5 MiB.
     for number in 0..300_000u32 {
         let (day, customer) = (number % 28 + 1, number.wrapping_mul(2_654_435_761) % 997);
         let item = ["APPLES", "PEARS", "TEA"][(number / 7 % 3) as usize];

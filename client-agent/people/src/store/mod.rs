@@ -187,7 +187,7 @@ const INGEST: &[u8] = b"ingest/2";
 const READING: &[u8] = b"reading";
 
 /// Bytes that the database may keep of its file in memory.
-const CACHE_BYTES: usize = 64 << 20;
+const CACHE_BYTES: usize = 32 << 20;
 
 /// Longest record of one person in bytes: a million events.
 const RECORD_BYTES_MAX: usize = 32 << 20;
