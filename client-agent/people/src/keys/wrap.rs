@@ -45,12 +45,15 @@ pub struct UnlockSettings {
 #[derive(Clone)]
 pub struct Passphrase(Zeroizing<String>);
 
+/// Keys that passphrases were stretched to, by salt and cost.
+type Stretched = Vec<(String, Arc<Key>)>;
+
 /// What opens sealed key files. Each passphrase is stretched once.
 #[derive(Clone, Debug, Default)]
 pub struct Unlock {
     passphrases: Vec<Passphrase>,
     key_files: Vec<Arc<Key>>,
-    stretched: Arc<Mutex<Vec<(String, Arc<Key>)>>>,
+    stretched: Arc<Mutex<Stretched>>,
 }
 
 /// How keys are sealed as they are written.

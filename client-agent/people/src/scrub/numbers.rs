@@ -51,11 +51,10 @@ fn apart(before: &str, after: &str) -> bool {
     let mut on = after.chars();
     let (first, next) = (on.next(), on.next());
     let joint = |c: Option<char>| matches!(c, Some('-' | '.' | '/' | '_'));
-    !digit(last)
-        && !digit(first)
-        && !(joint(last) && digit(second))
-        && !(joint(first) && digit(next))
-        && !matches!(last, Some('#' | '$' | '€' | '£' | '¥' | '￥'))
+    let within = digit(last) || digit(first);
+    let joined = joint(last) && digit(second) || joint(first) && digit(next);
+    let code = matches!(last, Some('#' | '$' | '€' | '£' | '¥' | '￥'));
+    !(within || joined || code)
 }
 
 fn digits(text: &str) -> Vec<u32> {
