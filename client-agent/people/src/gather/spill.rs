@@ -70,8 +70,8 @@ pub(super) struct Reader<'a> {
 
 /// Bytes of one event.
 const EVENT_BYTES: usize = 82;
-/// Events of one block: 64 KiB.
-const BLOCK_EVENTS: usize = 800;
+/// Events of one block: 10 KiB, because every run has one in memory while runs are merged.
+const BLOCK_EVENTS: usize = 128;
 const TABLE: &str = "spill";
 
 impl Spill {
