@@ -67,9 +67,10 @@ pub async fn ingest(
     wanted: Wanted,
 ) -> Result<Ingested, Failure> {
     let window_end_s = config.held_out_from_s().unwrap_or(i64::MAX);
-    let sources = Sources::list(config, time(now_s)).await?;
     let before = store.reading()?;
     let recipe = recipe(config, catalogue, names);
+    let same = before.as_ref().filter(|before| before.recipe == recipe);
+    let sources = Sources::list(config, time(now_s), same).await?;
     let plan = Plan::new(config, &sources, recipe, before.as_ref(), wanted).await?;
     let bytes_max = config.memory_bytes(EVENTS_SHARE);
     let mut gather = Gather::new(&config.data_dir, bytes_max, config.cleaning.repeated_id);
@@ -132,7 +133,7 @@ pub async fn check(
     now_s: i64,
     mut each: impl FnMut() + Send,
 ) -> Result<Quality, Failure> {
-    let sources = Sources::list(config, time(now_s)).await?;
+    let sources = Sources::list(config, time(now_s), None).await?;
     let recipe = recipe(config, catalogue, names);
     let plan = Plan::new(config, &sources, recipe, None, Wanted::All).await?;
     let Some(plan) = plan else { return Ok(Quality::default()) };

@@ -253,6 +253,17 @@ fn reads_what_is_new(server: &Server, format: &str, scheme: &str, database: &str
     let profile = shop.run(&["profiles", "show", "CUSTOMER-77", "--json"]);
     let profile: Value = serde_json::from_slice(&profile.stdout).unwrap();
     assert_eq!(profile["rhythm"]["baskets"], 2, "{profile}");
+    // A newest row that goes is nothing new, and what comes then is read once.
+    server.sql("INSERT INTO sales VALUES (12, '2026-01-05 09:00:00', 'CUSTOMER-77', 2, 3)");
+    shop.ingest();
+    server.sql(
+        "DELETE FROM sales WHERE id = 12; \
+                INSERT INTO sales VALUES (11, '2026-01-05 09:00:00', 'CUSTOMER-77', 2, 3)",
+    );
+    assert_eq!(shop.ingest()["reading"]["nothing_new"], true);
+    server.sql("INSERT INTO sales VALUES (13, '2026-01-05 09:30:00', 'CUSTOMER-79', 2, 3)");
+    assert_eq!(shop.ingest()["quality"]["rows"], 1);
+    server.sql("DELETE FROM sales WHERE id IN (11, 13)");
     // Without a cursor nobody can tell what is new, so all is read each time.
     let every = Shop::new(format, &address, "");
     every.ingest();

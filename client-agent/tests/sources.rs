@@ -356,4 +356,23 @@ fn more_events_than_memory() {
     assert_eq!(large["reading"]["sealed_runs"], 0);
     assert_eq!((&small["quality"], &small["bought_by"]), (&large["quality"], &large["bought_by"]));
     assert_eq!(shop.stored(), kept);
+    // What the engine would have to put on the disk in clear is refused, and says what to do.
+    let sums = "SELECT min(time) AS event_time, customer AS person, '1' AS home_store, \
+        'purchase' AS kind, item, id AS event_id FROM sales GROUP BY customer, item, id";
+    shop.configure(sums, "memory_limit_mib = 64", &source("sales", "big.csv", "csv", ""));
+    let said = shop.refused(&["ingest"]);
+    assert!(said.contains("more memory") && said.contains("raise memory_limit_mib"), "{said}");
+    assert_eq!(shop.stored(), kept);
+}
+
+/// What the engine says about a value that it cannot convert would show the value.
+#[test]
+fn errors_quote_no_row() {
+    let numbers = SALES.replace("customer AS person", "cast(customer AS bigint) AS person");
+    let shop = Shop::new(&numbers, "", &source("sales", "sales.csv", "csv", ""));
+    shop.write("sales.csv", sales(&[(1, "CUSTOMER-77", "TEA", "e1")]));
+    for command in [&["ingest"][..], &["data", "check"]] {
+        let said = shop.refused(command);
+        assert!(said.contains("reading stopped") && !said.contains("CUSTOMER-77"), "{said}");
+    }
 }

@@ -43,15 +43,24 @@ pub(super) struct Table {
 struct Address(String);
 
 /// The newest state of a database source, as a file would be: named by the greatest value of its
-/// cursor. Without a cursor it is new each time, because nobody can tell.
-pub(super) async fn newest(source: &Source) -> Result<Vec<FileSeen>, ObserveError> {
+/// cursor, which is `last` where no row is above it: rows may go, and a replica may lag behind.
+/// Without a cursor it is new each time, because nobody can tell.
+pub(super) async fn newest(
+    source: &Source,
+    last: Option<&FileSeen>,
+) -> Result<Vec<FileSeen>, ObserveError> {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let query = source.query.as_deref().unwrap_or_default();
     let (path, modified_ns) = match &source.cursor {
         None => ("all rows".to_owned(), since.as_nanos() as u64),
         Some(cursor) => {
-            let sql = format!("SELECT max({cursor}) FROM ({query}) AS chorale");
-            let Some(greatest) = first_text(source, &sql).await? else { return Ok(Vec::new()) };
+            let mut sql = format!("SELECT max({cursor}) FROM ({query}) AS chorale");
+            if let Some(last) = last {
+                sql.push_str(&format!(" WHERE {cursor} > {}", literal(source, &last.path)?));
+            }
+            let Some(greatest) = first_text(source, &sql).await? else {
+                return Ok(last.into_iter().cloned().collect());
+            };
             (greatest, 0)
         }
     };

@@ -135,7 +135,7 @@ pub(super) async fn run(
     let mut places = Places::default();
     while let Some(batch) = batches.recv().await {
         let rows = quality.rows;
-        let batch = batch.map_err(|error| ObserveError::Read { rows, source: said(&error) })?;
+        let batch = batch.map_err(|error| stopped(rows, &error))?;
         let columns = layout
             .columns(&batch, &mut quality.columns)
             .map_err(|error| ObserveError::Read { rows, source: Engine(error.to_string()) })?;
@@ -186,6 +186,37 @@ impl Places {
         };
         At::line(number, line, row)
     }
+}
+
+/// Why reading stopped. What the engine says may quote a value of the row, which nobody shall see.
+fn stopped(rows: u64, error: &DataFusionError) -> ObserveError {
+    let source = Engine(without_values(&said(error).0));
+    match error.find_root() {
+        DataFusionError::ResourcesExhausted(_) => ObserveError::Memory { rows, source },
+        _ => ObserveError::Read { rows, source },
+    }
+}
+
+/// The text without what stands in quotes.
+fn without_values(text: &str) -> String {
+    let (mut bare, mut open) = (String::new(), None);
+    for c in text.chars() {
+        match open {
+            None => {
+                bare.push(c);
+                open = matches!(c, '\'' | '"').then_some(c);
+                if open.is_some() {
+                    bare.push('…');
+                }
+            }
+            Some(quote) if c == quote => {
+                bare.push(c);
+                open = None;
+            }
+            Some(_) => {}
+        }
+    }
+    bare
 }
 
 fn spot(columns: &Columns, index: usize, row: u64) -> Spot {

@@ -160,6 +160,15 @@ pub enum ObserveError {
         /// What it must hold.
         expected: &'static str,
     },
+    /// A join or a sum that the memory does not hold.
+    #[error("event_sql needs more memory than it may use, after {rows} rows")]
+    Memory {
+        /// Rows read before.
+        rows: u64,
+        /// What the engine says.
+        #[source]
+        source: Engine,
+    },
     /// Reading stopped in the middle.
     #[error("reading stopped after {rows} rows")]
     Read {
@@ -241,6 +250,7 @@ impl Explain for ObserveError {
             }
             Self::NoColumn { .. }
             | Self::Sql { .. }
+            | Self::Memory { .. }
             | Self::Missing { .. }
             | Self::Unknown { .. }
             | Self::Type { .. } => "event_sql in the agent's configuration".into(),
@@ -256,6 +266,9 @@ impl Explain for ObserveError {
                  right, and that the account may read"
                     .into()
             }
+            Self::Memory { .. } => {
+                "raise memory_limit_mib, or join and sum less in event_sql".into()
+            }
             Self::Address { .. } => {
                 "write an address like 'postgres://reader:secret@host/shop' into the file".into()
             }
@@ -269,8 +282,13 @@ impl Explain for ObserveError {
                  that what stood in them is forgotten"
                 .into(),
             Self::NoFile { .. } => "check the pattern in [[sources]]".into(),
-            Self::Format { .. } | Self::Read { .. } => {
+            Self::Format { .. } => {
                 "check that the file is whole and that 'format' in [[sources]] fits it".into()
+            }
+            Self::Read { .. } => {
+                "check that the file is whole; where event_sql converts, TRY_CAST \
+                 sets a bad value aside instead of stopping"
+                    .into()
             }
             Self::NoColumn { column, .. } => {
                 format!("correct '{column}' in event_sql, or the source that should have it")

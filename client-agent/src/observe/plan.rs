@@ -54,15 +54,21 @@ enum Need {
 }
 
 impl Sources {
-    /// Lists the files of every source.
+    /// Lists the files of every source. `before` is what was read by the same recipe.
     ///
     /// # Errors
     /// [`ObserveError`] when one cannot be found or opened.
-    pub async fn list(config: &Config, now: SystemTime) -> Result<Self, ObserveError> {
+    pub async fn list(
+        config: &Config,
+        now: SystemTime,
+        before: Option<&Reading>,
+    ) -> Result<Self, ObserveError> {
         let mut listings = Vec::new();
         for source in &config.sources {
             listings.push(if source.format.is_database() {
-                Listing { files: newest(source).await?, unsettled: 0 }
+                let mut files = before.iter().flat_map(|before| before.files.iter().rev());
+                let last = files.find(|file| file.source == source.name);
+                Listing { files: newest(source, last).await?, unsettled: 0 }
             } else {
                 list(source, now)?
             });
