@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use chorale_people::{gather::Gather, store::TakeIn};
 use chorale_task::{Catalogue, Model};
 use chorale_wire::Digest;
+use futures::future::BoxFuture;
 
 use crate::{
     config::Config,
@@ -58,7 +59,19 @@ impl Ingested {
 /// # Errors
 /// Whatever is wrong with files, SQL, columns, too many rows or the disk; then the store is as it
 /// was.
-pub async fn ingest(
+// Boxed, so that the SQL engine's code under it is made in this crate and not in every program.
+pub fn ingest<'a>(
+    config: &'a Config,
+    catalogue: &'a Catalogue,
+    names: &'a Pseudonymiser,
+    store: &'a Store,
+    now_s: i64,
+    wanted: Wanted,
+) -> BoxFuture<'a, Result<Ingested, Failure>> {
+    Box::pin(take_in(config, catalogue, names, store, now_s, wanted))
+}
+
+async fn take_in(
     config: &Config,
     catalogue: &Catalogue,
     names: &Pseudonymiser,

@@ -36,6 +36,7 @@ use crate::{
     events::{Event, Reporter},
     programme::Programme,
     records::Records,
+    service::Shutdown,
     sign_off::SignOffs,
     state::{Position, State},
 };
@@ -204,9 +205,8 @@ impl Driver {
         mut self,
         mut events: mpsc::Receiver<ServerEvent>,
         exit_when_done: bool,
-        shutdown: impl Future<Output = ()>,
+        mut shutdown: Shutdown,
     ) -> Result<(), RunError> {
-        tokio::pin!(shutdown);
         let mut farewell: Option<Instant> = None;
         loop {
             if self.done && exit_when_done {

@@ -1,6 +1,6 @@
 //! From a configuration to a running federation.
 
-use std::fmt;
+use std::{fmt, pin::Pin};
 
 use chorale_dp::{Rational, Rho};
 use chorale_plan::{Derived, Mechanism, Plan, RoundSpec};
@@ -38,11 +38,22 @@ pub struct Options {
 ///
 /// # Errors
 /// [`RunError`] says what stopped it and what to do.
-pub async fn serve(
+pub fn serve(
     config: Config,
     options: Options,
-    shutdown: impl Future<Output = ()>,
-) -> Result<(), RunError> {
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Running {
+    // Without type parameters, so that its code is made in this crate and not in every program.
+    Box::pin(run(config, options, Box::pin(shutdown)))
+}
+
+/// A federation that runs once it is polled.
+pub type Running = Pin<Box<dyn Future<Output = Result<(), RunError>> + Send>>;
+
+/// Resolves when it is to stop.
+pub(crate) type Shutdown = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+async fn run(config: Config, options: Options, shutdown: Shutdown) -> Result<(), RunError> {
     let (keys, credentials, authority) = enrolment::coordinator_keys(&config.keys)?;
     let key = SecretKey::from_seed(&keys.identity().to_seed());
     let programme = programme(&config)?;

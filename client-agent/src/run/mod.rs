@@ -23,6 +23,7 @@ use chorale_wire::{
     AgentId, Digest, RoundNumber, SessionId, ToAgent, ToCoordinator, VerifiedAbort,
     message::RefusalCode,
 };
+use futures::future::BoxFuture;
 use rand_core::SeedableRng as _;
 use tokio::{sync::mpsc, task::JoinSet};
 use zeroize::Zeroizing;
@@ -141,14 +142,26 @@ pub struct RunOptions {
 /// # Errors
 /// [`RunError`]: keys, policy, data or disk cannot be used. Lost connections are no error: the
 /// agent keeps trying.
-pub async fn run(
+pub fn run(
     config: Config,
     options: RunOptions,
     observer: Observer,
-    shutdown: impl Future<Output = ()>,
-) -> Result<Summary, RunError> {
-    let (driver, events) = Driver::start(config, options, observer)?;
-    driver.run(events, shutdown).await
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> BoxFuture<'static, Result<Summary, RunError>> {
+    take_part(config, options, observer, Box::pin(shutdown))
+}
+
+/// Without type parameters, so that its code is made in this crate and not in every program.
+fn take_part(
+    config: Config,
+    options: RunOptions,
+    observer: Observer,
+    shutdown: BoxFuture<'static, ()>,
+) -> BoxFuture<'static, Result<Summary, RunError>> {
+    Box::pin(async move {
+        let (driver, events) = Driver::start(config, options, observer)?;
+        driver.run(events, shutdown).await
+    })
 }
 
 impl Driver {
@@ -211,9 +224,8 @@ impl Driver {
     async fn run(
         mut self,
         mut events: mpsc::Receiver<LinkEvent>,
-        shutdown: impl Future<Output = ()>,
+        mut shutdown: BoxFuture<'static, ()>,
     ) -> Result<Summary, RunError> {
-        tokio::pin!(shutdown);
         self.say_unacknowledged();
         loop {
             self.conclude().await;
