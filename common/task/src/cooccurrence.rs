@@ -51,6 +51,9 @@ impl Cooccurrence {
     /// The covered catalogue indices, ascending, shape `[m]`; exact in `f32` below 2^24.
     pub const COVERED: &'static str = "gram_items";
 
+    /// The note that says how counts became weights; models without it are binary.
+    pub const WEIGHTING: &'static str = "gram_weighting";
+
     /// Standard deviation of the noise on the diagonal, shape `[1]`.
     pub const NOISE: &'static str = "gram_noise_std";
 
@@ -110,6 +113,18 @@ impl Cooccurrence {
             });
         }
         Ok(covered)
+    }
+
+    /// How a person's counts became weights in the matrix, and so must do when it is applied.
+    ///
+    /// # Errors
+    /// [`ModelError::Content`] when the model names no way that is known here.
+    pub fn weighting(model: &Model) -> Result<Weighting, ModelError> {
+        let Some(name) = model.notes().get(Self::WEIGHTING) else { return Ok(Weighting::Binary) };
+        Weighting::parse(name).ok_or(ModelError::Content {
+            tensor: Self::WEIGHTING,
+            expected: "binary, square-root or logarithm",
+        })
     }
 
     /// The items that a round on `model` covers: all, or the most popular ones by the public
@@ -211,6 +226,7 @@ impl Task for Cooccurrence {
         let done = write(model, Self::TENSOR, &packed)
             .and_then(|model| write(model, Self::COVERED, &covered))
             .and_then(|model| write(model, Self::NOISE, &[total.noise_std / share]))
+            .and_then(|model| model.with_note(Self::WEIGHTING, self.weighting.name()))
             .and_then(|model| {
                 if segment.is_empty() {
                     return Ok(model);

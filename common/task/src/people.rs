@@ -99,6 +99,16 @@ impl Weighting {
         }
     }
 
+    /// As [`Weighting::parse`] reads it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Binary => "binary",
+            Self::SquareRoot => "square-root",
+            Self::Logarithm => "logarithm",
+        }
+    }
+
     /// The weight of a count that is positive and finite.
     #[must_use]
     pub fn of(self, count: f32) -> f64 {

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use chorale_task::{
     Catalogue, Cooccurrence, Gram, Hierarchy, MatrixFactorisation, Model, ModelError, Popularity,
-    Weighting,
     scorers::{
         Ease, EaseError, EaseOptions, LocalHistory, LogLinear, LogLinearOptions, PopularityScorer,
         PureSvd, PureSvdOptions, Scale, Scorer,
@@ -80,9 +79,10 @@ enum Embedder {
     Principal(PureSvd),
 }
 
-/// λ of the item-item weights, in units where every person adds trace 1. Where the matrix is
-/// noisier than that, fitting raises it by itself.
-const EASE_LAMBDA: f64 = 2.0;
+/// λ of the item-item weights, in units where every person adds trace 1; chosen on the month before
+/// the test month of the Complete Journey. Where the matrix is noisier than that, fitting raises it
+/// by itself.
+const EASE_LAMBDA: f64 = 10.0;
 
 /// Dimensions of an embedding out of the item-item matrix.
 const EMBEDDING_RANK: usize = 16;
@@ -91,8 +91,9 @@ const EMBEDDING_RANK: usize = 16;
 /// again outweighs every guess.
 const HISTORY_WEIGHT: f32 = 1.0;
 
-/// Weight of all global sources together, each scaled to standard deviation 1.
-const GLOBAL_WEIGHT: f32 = 0.05;
+/// Weight of all global sources together, each scaled to standard deviation 1; chosen as
+/// [`EASE_LAMBDA`] was.
+const GLOBAL_WEIGHT: f32 = 0.02;
 
 /// Weight of local popularity, scaled to a maximum of 1, while it is all there is for new items.
 const LOCAL_WEIGHT: f32 = 0.05;
@@ -253,12 +254,11 @@ impl Taste {
         if model.tensor(Cooccurrence::TENSOR).is_some() {
             let gram = Gram::from_model(model)?;
             let covered = gram.covered().to_vec();
-            let principal = PureSvd::fit(
-                gram.clone(),
-                &PureSvdOptions { rank: EMBEDDING_RANK, weighting: Weighting::Binary },
-            );
+            let weighting = Cooccurrence::weighting(model)?;
+            let options = PureSvdOptions { rank: EMBEDDING_RANK, weighting };
+            let principal = PureSvd::fit(gram.clone(), &options);
             self.embedder = Some(Arc::new(Embedder::Principal(principal)));
-            let options = EaseOptions { lambda: EASE_LAMBDA, weighting: Weighting::Binary };
+            let options = EaseOptions { lambda: EASE_LAMBDA, weighting };
             let ease = Ease::fit(gram, &options)?;
             global.push((Source::Cooccurrence, Arc::new(ease.clone()), 1.0));
             self.neighbours = Some(Arc::new((ease, covered)));

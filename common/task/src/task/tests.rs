@@ -270,6 +270,9 @@ fn the_released_gram_matrix_is_the_pooled_one() {
         // Model bytes carry it over.
         let read = Model::decode(&done.encode().unwrap()).unwrap();
         assert_eq!(Gram::from_model(&read).unwrap(), found);
+        assert_eq!(Cooccurrence::weighting(&read).unwrap(), weighting);
+        let other = read.with_note(Cooccurrence::WEIGHTING, "cubic").unwrap();
+        assert!(matches!(Cooccurrence::weighting(&other), Err(ModelError::Content { .. })));
     }
 }
 
