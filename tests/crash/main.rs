@@ -3,13 +3,15 @@
 //! At every kill and at the end: the ledger verifies, and what both sides have spent is never below
 //! what was released. A total that was unmasked leaves a model file before anything else, so the
 //! number of model files is a count of releases that no budget had a hand in. In all, at most one
-//! reservation per kill is charged without a release.
+//! reservation per kill is charged without a release. Every customer and profile of a killed agent is
+//! there as before, and no file of either side holds a raw id in plain text.
 //!
 //! This executable is also the two programs. `cargo test -p chorale-tests --test crash` plays a
 //! short run; `cargo test -p chorale-tests --test crash -- --rounds 200 --seed 7` a long one.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod budget;
+mod disks;
 mod processes;
 
 use std::{
@@ -101,6 +103,7 @@ fn play(rounds: u32, seed: u64) -> Done {
             .into(),
         ..Setup::default()
     }));
+    let known = disks::Known::of(&federation, AGENTS);
     let mut chance = Chance(ChaCha20Rng::seed_from_u64(seed));
     let mut done = Done::default();
     let mut processes = Processes::new(&federation);
@@ -129,11 +132,14 @@ fn play(rounds: u32, seed: u64) -> Done {
                     done.coordinator_kills += 1;
                     released.extend(processes.kill_coordinator());
                     budget::check_ledger(&federation, &released);
+                    disks::search(&federation, AGENTS);
                     processes.start_coordinator();
                 } else {
                     done.agent_kills += 1;
                     processes.kill_agent(victim);
                     budget::check_agent(&federation, victim);
+                    known.check(&federation, victim);
+                    disks::search(&federation, AGENTS);
                     processes.start_agent(victim);
                 }
             }
@@ -154,7 +160,9 @@ fn play(rounds: u32, seed: u64) -> Done {
     assert_eq!(report.released, rounds);
     done.rounds = rounds;
     done.charged_for_nothing = budget::charged_for_nothing(&report);
+    disks::search(&federation, AGENTS);
     for agent in 0..AGENTS {
+        known.check(&federation, agent);
         let extra = budget::check_agent(&federation, agent);
         done.charged_for_nothing_at_an_agent = done.charged_for_nothing_at_an_agent.max(extra);
     }
