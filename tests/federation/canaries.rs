@@ -1,5 +1,7 @@
 //! Canary lanes in a whole federation: honest noise raises no flag, and short noise stops it.
 
+use std::{ffi::OsString, process::ExitCode};
+
 use chorale_coordinator::{config::Config, error::RunError};
 use chorale_dp::Rational;
 use chorale_ledger::{CanaryOpening, Chain, Entry, Released, canary::CanaryCommitment};
@@ -94,7 +96,25 @@ fn counted_again(federation: &Federation) {
         let totals = std::fs::read(federation.root().join(name)).unwrap();
         assert_eq!(line.recount(&totals), Ok(true));
     }
+    by_command(federation);
     by_python(federation);
+}
+
+/// And so says `ledger verify --lanes`, unless a number of a file was changed.
+fn by_command(federation: &Federation) {
+    let file = |name: &str| federation.root().join("state").join(name).into_os_string();
+    let verified = || {
+        let words = ["coordinator", "ledger", "verify", "--json"].map(OsString::from);
+        let files = [file("ledger.jsonl"), "--lanes".into(), file("lanes")];
+        let code = chorale_coordinator::cli::main(words.into_iter().chain(files));
+        format!("{code:?}") == format!("{:?}", ExitCode::SUCCESS)
+    };
+    assert!(verified());
+    let path = file("lanes/2.lanes");
+    let kept = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, format!("1{kept}")).unwrap();
+    assert!(!verified());
+    std::fs::write(&path, kept).unwrap();
 }
 
 /// And so says the auditor's verifier, unless a number of a file was changed.

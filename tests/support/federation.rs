@@ -359,6 +359,15 @@ impl Federation {
         let config = self.agent_config(number);
         Key::create(&config.pseudonym_key_path()).unwrap();
         Key::create(&config.store_key_path()).unwrap();
+        self.ingest(number).await;
+    }
+
+    /// One agent reads its store's events with the catalogue as it is now. It must not be running.
+    ///
+    /// # Panics
+    /// When they cannot be read.
+    pub async fn ingest(&self, number: u32) {
+        let config = self.agent_config(number);
         let catalogue = read_catalogue(&config.catalogue).unwrap();
         let store = self.open_store(number);
         let names = self.pseudonyms(number);
