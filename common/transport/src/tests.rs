@@ -24,8 +24,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     AgentLinkConfig, ArrivedVector, ConnectionFault, Credentials, EncodedMessage, LinkError,
-    LinkEvent, LinkSender, SendError, Server, ServerError, ServerEvent, Traffic, agent_link,
-    connect,
+    LinkEvent, LinkSender, SendError, Server, ServerError, ServerEvent, agent_link, connect,
     frame::{self, FrameWriter},
     tls::{self, COORDINATOR_NAME},
     upload::Bulk,
