@@ -3,7 +3,8 @@
 //!
 //! `cargo run -p chorale-people --example pooled -- FOLDER CUT [WEIGHTING]` where FOLDER is an
 //! agent's with `catalogue.csv`, `keys/` and an ingested `data/`, CUT is in Unix seconds, and
-//! WEIGHTING is how the matrix weighs counts, `logarithm` where nothing is said.
+//! WEIGHTING is how the matrix weighs counts: `binary`, `square-root`, or `logarithm`, which holds
+//! where nothing is said. A larger catalogue is covered where most persons buy.
 #![allow(clippy::print_stdout)]
 
 use std::{error::Error, path::PathBuf};
@@ -14,7 +15,9 @@ use chorale_people::{
     keys::Key,
     store::Store,
 };
-use chorale_task::{Catalogue, Cooccurrence, Gram, Model, Popularity, Tensor, Weighting};
+use chorale_task::{
+    Catalogue, Cooccurrence, Gram, Model, People as _, Popularity, Tensor, Weighting,
+};
 
 /// Items that the matrix covers at most, those that most persons bought.
 const COVERED_MAX: usize = 2400;
@@ -35,7 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let items = catalogue.len();
     let mut bought_by = vec![0.0f64; items];
-    while let Some(person) = chorale_task::People::next_person(&mut people) {
+    while let Some(person) = people.next_person() {
         person.items.iter().for_each(|(item, _)| bought_by[*item as usize] += 1.0);
     }
     people.rewind();
@@ -59,7 +62,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     ] {
         model = model.with_tensor("pooled", name, Tensor::vector(values)?)?;
     }
-
     model = model.with_note(Cooccurrence::WEIGHTING, weighting.name())?;
 
     let options =

@@ -99,7 +99,7 @@ const GLOBAL_WEIGHT: f32 = 0.02;
 const LOCAL_WEIGHT: f32 = 0.05;
 
 /// Weight of local popularity beside a global model: few customers, so it only breaks ties.
-const LOCAL_WEIGHT_BESIDE_MODEL: f32 = 0.01;
+const LOCAL_WEIGHT_BESIDE_MODEL: f32 = 0.004;
 
 /// Weight of global popularity relative to an item-item model, which knows most of it already.
 const POPULARITY_BESIDE_GRAM: f32 = 0.25;

@@ -91,6 +91,21 @@ fn before_any_round_the_store_speaks_alone() {
 }
 
 #[test]
+fn counts_weigh_as_the_model_says() {
+    let scores = |model: &Model, count: f32| {
+        let taste = Taste::new(&catalogue(), &[1; 5], Some(model)).unwrap();
+        let all = taste.scores(&[], &[(0, 1.0), (2, count)]);
+        all.into_iter().find(|(source, _)| *source == Source::Cooccurrence).unwrap().1
+    };
+    let binary = with_gram();
+    assert_eq!(scores(&binary, 1.0), scores(&binary, 9.0));
+    let logarithm = with_gram().with_note(Cooccurrence::WEIGHTING, "logarithm").unwrap();
+    assert_ne!(scores(&logarithm, 1.0), scores(&logarithm, 9.0));
+    let unknown = with_gram().with_note(Cooccurrence::WEIGHTING, "cubic").unwrap();
+    assert!(Taste::new(&catalogue(), &[1; 5], Some(&unknown)).is_err());
+}
+
+#[test]
 fn the_global_model_finds_what_goes_together() {
     let model = with_gram();
     let serving = serving(Some(&model));
