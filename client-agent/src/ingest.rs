@@ -83,8 +83,8 @@ async fn take_in(
     let before = store.reading()?;
     let recipe = recipe(config, catalogue, names);
     let same = before.as_ref().filter(|before| before.recipe == recipe);
-    let sources = Sources::list(config, time(now_s), same).await?;
-    let plan = Plan::new(config, &sources, recipe, before.as_ref(), wanted).await?;
+    let sources = Sources::list(config.reading(), time(now_s), same).await?;
+    let plan = Plan::new(config.reading(), &sources, recipe, before.as_ref(), wanted).await?;
     let bytes_max = config.memory_bytes(EVENTS_SHARE);
     let mut gather = Gather::new(&config.data_dir, bytes_max, config.cleaning.repeated_id);
     let (mut read, mut reading, added, known, files) = match (plan, store.ingest()?, before) {
@@ -92,7 +92,7 @@ async fn take_in(
             let (added, known, files) = (plan.adds, plan.known, plan.to_read);
             let reading = plan.reading.clone();
             let mut sink = |said, at| Ok(gather.add(said, at)?);
-            let read = observe(plan, config, catalogue, names, now_s, &mut sink).await?;
+            let read = observe(plan, catalogue, names, now_s, &mut sink).await?;
             (read, reading, added, known, files)
         }
         (None, Some(last), Some(mut before)) => {
@@ -146,9 +146,9 @@ pub async fn check(
     now_s: i64,
     mut each: impl FnMut() + Send,
 ) -> Result<Quality, Failure> {
-    let sources = Sources::list(config, time(now_s), None).await?;
+    let sources = Sources::list(config.reading(), time(now_s), None).await?;
     let recipe = recipe(config, catalogue, names);
-    let plan = Plan::new(config, &sources, recipe, None, Wanted::All).await?;
+    let plan = Plan::new(config.reading(), &sources, recipe, None, Wanted::All).await?;
     let Some(plan) = plan else { return Ok(Quality::default()) };
     let place = std::env::temp_dir();
     let bytes_max = config.memory_bytes(EVENTS_SHARE);
@@ -157,7 +157,7 @@ pub async fn check(
         each();
         Ok(gather.add(said, at)?)
     };
-    let mut read = observe(plan, config, catalogue, names, now_s, &mut sink).await?;
+    let mut read = observe(plan, catalogue, names, now_s, &mut sink).await?;
     let summary = gather.finish().summary(catalogue.len(), i64::MAX)?;
     read.repeated(summary.repeated, &summary.first_repeated, summary.corrected);
     Ok(read.quality)

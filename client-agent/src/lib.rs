@@ -8,11 +8,12 @@ pub mod cli;
 pub mod config;
 pub mod ingest;
 pub mod journal;
-pub mod observe;
 pub mod odometer;
 pub mod policy;
 pub mod run;
 
+/// Reading the store's sources has a crate of its own, since it takes long to build.
+pub use chorale_observe as observe;
 /// What the agent keeps about people has a crate of its own; it is part of this one's interface.
 pub use chorale_people::{
     calendar, error, event, features, keys, live, profiles, pseudonym, quality, store,

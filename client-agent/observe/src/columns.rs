@@ -12,7 +12,7 @@ use datafusion::arrow::{
 };
 
 use super::{ColumnQuality, ObserveError};
-use crate::event::{Number, Row};
+use chorale_people::event::{Number, Row};
 
 /// One column of the canonical event.
 #[derive(Clone, Copy, Debug)]

@@ -27,7 +27,7 @@ use sqlx::{
 use tokio::sync::mpsc::Sender;
 
 use super::{Engine, ObserveError};
-use crate::config::{Format, Source};
+use crate::{Format, Source};
 
 /// Rows of one batch.
 const BATCH_ROWS: usize = 8192;

@@ -7,8 +7,10 @@ use std::{
 };
 
 use chorale_people::{
-    event::Said,
+    error::Failure,
+    event::{Cleaner, Said},
     gather::At,
+    pseudonym::Pseudonymiser,
     quality::{SourceQuality, Spot},
     store::FileSeen,
 };
@@ -31,24 +33,16 @@ use datafusion::{
 use futures::StreamExt;
 use tokio::sync::mpsc;
 
-use super::{
-    Engine, ObserveError, Quality, Read,
+use crate::{
+    Engine, Format, ObserveError, Quality, Read, Settings, Source,
     columns::{Columns, Layout},
     database, files,
     linear::added_rows,
     text::{Table, Tally},
 };
-use crate::{
-    config::{Config, Format, Source},
-    error::Failure,
-    event::Cleaner,
-    pseudonym::Pseudonymiser,
-};
 
 /// Batches that are read ahead while one is cleaned.
 const BATCHES_AHEAD: usize = 4;
-/// The engine's share of the memory: for joins and sums of event_sql.
-const MEMORY_SHARE: f64 = 0.25;
 
 /// The files of one source that are read now.
 pub(super) struct Selected<'a> {
@@ -74,21 +68,21 @@ pub(super) struct Prepared<'a> {
 /// Plans the SQL over the selected files; where `only_new`, for the rows that new files add. `None`
 /// where these files change other rows too.
 pub(super) async fn prepare<'a>(
-    config: &Config,
+    settings: Settings<'_>,
     selected: Vec<Selected<'a>>,
     only_new: bool,
 ) -> Result<Option<Prepared<'a>>, ObserveError> {
     // One partition keeps the rows in the files' order, so that row numbers mean something. What
     // the engine would put on the disk it would put there in clear, so it may not.
     let runtime = RuntimeEnvBuilder::new()
-        .with_memory_limit(config.memory_bytes(MEMORY_SHARE), 1.0)
+        .with_memory_limit(settings.memory_bytes, 1.0)
         .with_disk_manager_builder(
             DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled),
         )
         .build_arc()
         .map_err(|error| ObserveError::Sql { source: said(&error) })?;
-    let settings = SessionConfig::new().with_target_partitions(1);
-    let context = SessionContext::new_with_config_rt(settings, runtime);
+    let session = SessionConfig::new().with_target_partitions(1);
+    let context = SessionContext::new_with_config_rt(session, runtime);
     let mut tallies = Vec::new();
     for one in &selected {
         tallies.push(register(&context, one).await?);
@@ -96,9 +90,9 @@ pub(super) async fn prepare<'a>(
     let read_only =
         SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
     let mut frame = context
-        .sql_with_options(&config.event_sql, read_only)
+        .sql_with_options(settings.event_sql, read_only)
         .await
-        .map_err(|error| sql_error(error, &config.event_sql))?;
+        .map_err(|error| sql_error(error, settings.event_sql))?;
     if only_new {
         let grown = selected.iter().filter(|one| one.grown).map(|one| one.source.name.as_str());
         let (state, plan) = frame.into_parts();
@@ -111,7 +105,7 @@ pub(super) async fn prepare<'a>(
 /// Runs the SQL: one task reads, this one cleans.
 pub(super) async fn run(
     prepared: Prepared<'_>,
-    config: &Config,
+    settings: Settings<'_>,
     catalogue: &Catalogue,
     names: &Pseudonymiser,
     now_s: i64,
@@ -121,7 +115,7 @@ pub(super) async fn run(
     let schema = frame.schema().as_arrow().clone();
     let layout = Layout::of(&schema)?;
     let mut quality = Quality { columns: layout.report(&schema), ..Quality::default() };
-    let cleaner = Cleaner { home: &config.home, rules: &config.cleaning, catalogue, names, now_s };
+    let cleaner = Cleaner { home: settings.home, rules: settings.cleaning, catalogue, names, now_s };
     let mut stream =
         frame.execute_stream().await.map_err(|error| ObserveError::Sql { source: said(&error) })?;
     let (sender, mut batches) = mpsc::channel(BATCHES_AHEAD);

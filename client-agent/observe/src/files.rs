@@ -9,7 +9,7 @@ use std::{
 use chorale_people::store::FileSeen;
 
 use super::ObserveError;
-use crate::config::Source;
+use crate::Source;
 
 /// The files of a source, in the order of their paths.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -12,13 +12,21 @@ mod files;
 mod linear;
 mod lines;
 mod plan;
+mod source;
 mod split;
 mod text;
 
 use std::path::PathBuf;
 
-use chorale_people::{event::Said, gather::At, quality::Spot};
+use chorale_people::{
+    error::{Explain, Failure},
+    event::{Cleaning, Said},
+    gather::At,
+    pseudonym::Pseudonymiser,
+    quality::Spot,
+};
 use chorale_task::Catalogue;
+use futures::future::BoxFuture;
 
 pub use chorale_people::{
     event::{Event, Kind, Reason},
@@ -26,12 +34,23 @@ pub use chorale_people::{
 };
 pub use columns::COLUMNS;
 pub use plan::{Plan, Sources, Wanted};
+pub use source::{Delimiter, Format, Source};
 
-use crate::{
-    config::{Config, Format},
-    error::{Explain, Failure},
-    pseudonym::Pseudonymiser,
-};
+
+/// What is to be read, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings<'a> {
+    /// The tables that the SQL may name.
+    pub sources: &'a [Source],
+    /// A SQL SELECT over them that yields the canonical event ([`COLUMNS`]).
+    pub event_sql: &'a str,
+    /// The store whose customers are at home here, as the column `home_store` names it.
+    pub home: &'a str,
+    /// What counts as a bad row.
+    pub cleaning: &'a Cleaning,
+    /// Bytes that the engine may use for joins and sums; it never writes to the disk.
+    pub memory_bytes: usize,
+}
 
 /// Why the store's events could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -196,7 +215,8 @@ pub struct Read {
 
 impl Read {
     /// Nothing was read; `quality` is that of an earlier reading.
-    pub(crate) fn again(quality: Quality) -> Self {
+    #[must_use]
+    pub fn again(quality: Quality) -> Self {
         Self { quality, files: Vec::new() }
     }
 
@@ -222,15 +242,15 @@ impl Read {
 /// # Errors
 /// [`ObserveError`] when a file, the SQL or a column is wrong, or what `sink` says. Faulty rows are
 /// no error here: see [`Quality::admit`].
-pub async fn observe(
-    plan: Plan<'_>,
-    config: &Config,
-    catalogue: &Catalogue,
-    names: &Pseudonymiser,
+// Boxed, as all of this crate's futures, so that the engine's code is made here and nowhere else.
+pub fn observe<'a>(
+    plan: Plan<'a>,
+    catalogue: &'a Catalogue,
+    names: &'a Pseudonymiser,
     now_s: i64,
-    sink: &mut (dyn FnMut(Said, At) -> Result<(), Failure> + Send),
-) -> Result<Read, Failure> {
-    engine::run(plan.prepared, config, catalogue, names, now_s, sink).await
+    sink: &'a mut (dyn FnMut(Said, At) -> Result<(), Failure> + Send),
+) -> BoxFuture<'a, Result<Read, Failure>> {
+    Box::pin(engine::run(plan.prepared, plan.settings, catalogue, names, now_s, sink))
 }
 
 impl Explain for ObserveError {

@@ -7,6 +7,7 @@ use std::{
 
 use chorale_people::store::{FileSeen, Reading};
 use chorale_wire::Digest;
+use futures::future::BoxFuture;
 
 use super::{
     ObserveError,
@@ -14,7 +15,7 @@ use super::{
     engine::{Prepared, Selected, prepare},
     files::{Listing, list},
 };
-use crate::config::{Config, Source};
+use crate::{Settings, Source};
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +29,7 @@ pub enum Wanted {
 /// What is read.
 pub struct Plan<'a> {
     pub(super) prepared: Prepared<'a>,
+    pub(super) settings: Settings<'a>,
     /// Whether what is read adds to what is stored; otherwise it replaces it.
     pub adds: bool,
     /// Files that are not read, because they were.
@@ -58,13 +60,21 @@ impl Sources {
     ///
     /// # Errors
     /// [`ObserveError`] when one cannot be found or opened.
-    pub async fn list(
-        config: &Config,
+    pub fn list<'a>(
+        settings: Settings<'a>,
+        now: SystemTime,
+        before: Option<&'a Reading>,
+    ) -> BoxFuture<'a, Result<Self, ObserveError>> {
+        Box::pin(Self::listed(settings, now, before))
+    }
+
+    async fn listed(
+        settings: Settings<'_>,
         now: SystemTime,
         before: Option<&Reading>,
     ) -> Result<Self, ObserveError> {
         let mut listings = Vec::new();
-        for source in &config.sources {
+        for source in settings.sources {
             listings.push(if source.format.is_database() {
                 let mut files = before.iter().flat_map(|before| before.files.iter().rev());
                 let last = files.find(|file| file.source == source.name);
@@ -76,7 +86,7 @@ impl Sources {
         Ok(Self(listings))
     }
 
-    fn need(&self, config: &Config, recipe: Digest, before: Option<&Reading>) -> Need {
+    fn need(&self, settings: Settings<'_>, recipe: Digest, before: Option<&Reading>) -> Need {
         let Some(before) = before else { return Need::Everything("nothing was read yet") };
         if before.recipe != recipe {
             return Need::Everything("the configuration, the catalogue or a key changed");
@@ -93,8 +103,8 @@ impl Sources {
             }
             added.insert(file.clone());
         }
-        let database = |file: &&FileSeen| is_database(config, file);
-        if self.gone(before).any(|file| !may_go(config, file) && !database(&file)) {
+        let database = |file: &&FileSeen| is_database(settings, file);
+        if self.gone(before).any(|file| !may_go(settings, file) && !database(&file)) {
             return Need::Everything("a file is gone");
         }
         if added.is_empty() { Need::Nothing } else { Need::Added(added) }
@@ -104,7 +114,7 @@ impl Sources {
     /// order of their paths. Where any file is `new`, of sources with new ones only these are read.
     fn select<'a>(
         &self,
-        config: &'a Config,
+        settings: Settings<'a>,
         before: Option<&Reading>,
         new: impl Fn(&FileSeen) -> bool,
     ) -> Vec<Selected<'a>> {
@@ -123,19 +133,19 @@ impl Sources {
             let after = last.filter(|_| grown && source.format.is_database()).copied().cloned();
             Selected { source, all, to_read, grown, after, unsettled: listing.unsettled }
         };
-        config.sources.iter().zip(&self.0).map(one).collect()
+        settings.sources.iter().zip(&self.0).map(one).collect()
     }
 
     /// Refuses to read everything again where that would lose what stood in files that were taken
     /// away as they may.
     fn nothing_lost(
         &self,
-        config: &Config,
+        settings: Settings<'_>,
         before: Option<&Reading>,
         reason: &'static str,
     ) -> Result<(), ObserveError> {
         let Some(before) = before else { return Ok(()) };
-        let gone: Vec<&FileSeen> = self.gone(before).filter(|file| may_go(config, file)).collect();
+        let gone: Vec<&FileSeen> = self.gone(before).filter(|file| may_go(settings, file)).collect();
         let Some(first) = gone.first() else { return Ok(()) };
         let path = first.path.clone().into();
         Err(ObserveError::Gone { reason, missing: gone.len(), path })
@@ -156,8 +166,8 @@ impl Sources {
 
 /// Whether the file's source says that files may be taken away. A source that is no longer there
 /// says nothing.
-fn may_go(config: &Config, file: &FileSeen) -> bool {
-    config.sources.iter().any(|source| source.name == file.source && source.drop_folder)
+fn may_go(settings: Settings<'_>, file: &FileSeen) -> bool {
+    settings.sources.iter().any(|source| source.name == file.source && source.drop_folder)
 }
 
 impl<'a> Plan<'a> {
@@ -166,8 +176,18 @@ impl<'a> Plan<'a> {
     /// # Errors
     /// [`ObserveError`] when the SQL or a file is wrong, or when everything must be read again and
     /// files of a drop folder are gone.
-    pub async fn new(
-        config: &'a Config,
+    pub fn new(
+        settings: Settings<'a>,
+        sources: &'a Sources,
+        recipe: Digest,
+        before: Option<&'a Reading>,
+        wanted: Wanted,
+    ) -> BoxFuture<'a, Result<Option<Self>, ObserveError>> {
+        Box::pin(Self::made(settings, sources, recipe, before, wanted))
+    }
+
+    async fn made(
+        settings: Settings<'a>,
         sources: &Sources,
         recipe: Digest,
         before: Option<&Reading>,
@@ -175,37 +195,37 @@ impl<'a> Plan<'a> {
     ) -> Result<Option<Self>, ObserveError> {
         let need = match wanted {
             Wanted::All => Need::Everything("asked for"),
-            Wanted::New => sources.need(config, recipe, before),
+            Wanted::New => sources.need(settings, recipe, before),
         };
         let reason = match need {
             Need::Nothing => return Ok(None),
             Need::Everything(reason) => reason,
             Need::Added(added) => {
-                let selected = sources.select(config, before, |file| added.contains(file));
+                let selected = sources.select(settings, before, |file| added.contains(file));
                 // A column that only older files have is no mistake: then all are read.
-                if let Ok(Some(prepared)) = prepare(config, selected, true).await {
+                if let Ok(Some(prepared)) = prepare(settings, selected, true).await {
                     let mut reading = before.cloned().unwrap_or(Reading::nothing(recipe));
                     let (known, to_read) = (reading.files.len(), added.len());
                     reading.files.extend(added);
-                    return Ok(Some(Self { prepared, adds: true, known, to_read, reading }));
+                    return Ok(Some(Self { prepared, settings, adds: true, known, to_read, reading }));
                 }
                 "in this event_sql new files change what older ones say"
             }
         };
         if wanted == Wanted::New {
-            sources.nothing_lost(config, before, reason)?;
+            sources.nothing_lost(settings, before, reason)?;
         }
-        let selected = sources.select(config, before, |_| false);
+        let selected = sources.select(settings, before, |_| false);
         let files: Vec<FileSeen> =
             selected.iter().flat_map(|one| one.to_read.iter().cloned()).collect();
         let (to_read, reading) = (files.len(), Reading { files, ..Reading::nothing(recipe) });
-        let prepared = prepare(config, selected, false).await?;
-        Ok(prepared.map(|prepared| Self { prepared, adds: false, known: 0, to_read, reading }))
+        let prepared = prepare(settings, selected, false).await?;
+        Ok(prepared.map(|prepared| Self { prepared, settings, adds: false, known: 0, to_read, reading }))
     }
 }
 
-fn is_database(config: &Config, file: &FileSeen) -> bool {
-    config.sources.iter().any(|source| source.name == file.source && source.format.is_database())
+fn is_database(settings: Settings<'_>, file: &FileSeen) -> bool {
+    settings.sources.iter().any(|source| source.name == file.source && source.format.is_database())
 }
 
 /// What names a file from one reading to the next.

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, io};
 use chorale_people::event::Reason;
 
 use super::lines::{Line, Lines};
-use crate::config::{Delimiter, Source};
+use crate::{Delimiter, Source};
 
 /// The records of one file.
 pub(super) struct Records {

@@ -26,7 +26,7 @@ use super::{
     lines::{Line, Lines},
     split::Records,
 };
-use crate::config::{Format, Source};
+use crate::{Format, Source};
 
 /// Columns that say where a row stood, unless the file has columns of these names.
 const FILE: &str = "_file";
