@@ -102,6 +102,10 @@ enum Command {
 enum DataCommand {
     /// Read everything, report what is used and what is set aside, and keep nothing.
     Check(data::CheckOptions),
+    /// Take out what the configured periods ('retention_days') no longer keep.
+    ///
+    /// `ingest` does it each time, `serve` and `run` when they start and once a day.
+    Expire(data::ExpireOptions),
 }
 
 #[derive(Debug, Subcommand)]
@@ -202,6 +206,7 @@ fn execute(arguments: &Arguments, out: &mut dyn Write) -> Result<Done, Failure> 
     match &arguments.command {
         Command::Init(options) => init::init(config, options, out),
         Command::Data(DataCommand::Check(options)) => data::check(config, options, out),
+        Command::Data(DataCommand::Expire(options)) => data::expire(config, options, out),
         Command::Ingest(options) => data::ingest(config, options, out),
         Command::Policy(PolicyCommand::Keygen(options)) => policy::keygen(options, out),
         Command::Policy(PolicyCommand::Sign(options)) => policy::sign(config, options, out),

@@ -6,6 +6,7 @@ use std::{
 };
 
 use chorale_observe::{Settings, Source};
+use chorale_people::retention::Retention;
 use chorale_wire::{AgentId, FederationId};
 use serde::{Deserialize, Serialize};
 
@@ -56,6 +57,9 @@ pub struct Config {
     /// What counts as a bad row.
     #[serde(default)]
     pub cleaning: Cleaning,
+    /// For how many days events are kept; for ever where nothing is said.
+    #[serde(default)]
+    pub retention_days: Retention,
     /// Memory that an ingest may use, about, in MiB. Events beyond it wait sealed on the disk.
     #[serde(default = "default_memory_limit")]
     pub memory_limit_mib: u32,
@@ -252,6 +256,9 @@ impl Config {
         }
         if !(64..=1 << 24).contains(&self.memory_limit_mib) {
             return wrong("memory_limit_mib", "64 to 16777216");
+        }
+        if !self.retention_days.is_possible() {
+            return wrong("retention_days", "whole days from 1 to 36500 for each kind of event");
         }
         if !(0.0..=1.0).contains(&self.cleaning.quarantine_max_share) {
             return wrong("cleaning.quarantine_max_share", "a share from 0 to 1");

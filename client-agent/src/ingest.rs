@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use chorale_people::{gather::Gather, store::TakeIn};
+use chorale_people::{gather::Gather, retention::Expired, store::TakeIn};
 use chorale_task::{Catalogue, Model};
 use chorale_wire::Digest;
 use futures::future::BoxFuture;
@@ -25,8 +25,13 @@ const EVENTS_SHARE: f64 = 0.3;
 
 /// What became of an ingest.
 pub enum Ingested {
-    /// No file is new or changed, and the store is up to date.
-    NothingNew(Ingest),
+    /// No file is new or changed.
+    NothingNew {
+        /// What the store holds.
+        ingest: Ingest,
+        /// What was taken out because its period has ended.
+        expired: Expired,
+    },
     /// Events came.
     Taken {
         /// What the store holds now, and what was read.
@@ -39,6 +44,8 @@ pub enum Ingested {
         files: usize,
         /// Sealed pieces that waited on the disk, because memory did not hold them.
         runs: usize,
+        /// What was left out or taken out because its period has ended.
+        expired: Expired,
     },
 }
 
@@ -47,7 +54,15 @@ impl Ingested {
     #[must_use]
     pub fn ingest(&self) -> &Ingest {
         match self {
-            Self::NothingNew(ingest) | Self::Taken { ingest, .. } => ingest,
+            Self::NothingNew { ingest, .. } | Self::Taken { ingest, .. } => ingest,
+        }
+    }
+
+    /// What was left out or taken out because its period has ended.
+    #[must_use]
+    pub fn expired(&self) -> &Expired {
+        match self {
+            Self::NothingNew { expired, .. } | Self::Taken { expired, .. } => expired,
         }
     }
 }
@@ -81,6 +96,7 @@ async fn take_in(
 ) -> Result<Ingested, Failure> {
     let window_end_s = config.held_out_from_s().unwrap_or(i64::MAX);
     let before = store.reading()?;
+    let known_before = before.clone();
     let recipe = recipe(config, catalogue, names);
     let same = before.as_ref().filter(|before| before.recipe == recipe);
     let sources = Sources::list(config.reading(), time(now_s), same).await?;
@@ -97,7 +113,9 @@ async fn take_in(
         }
         (None, Some(last), Some(mut before)) => {
             if last.window_end_s == window_end_s {
-                return Ok(Ingested::NothingNew(last));
+                let expired = expire(config, catalogue, store, now_s)?;
+                let ingest = store.ingest()?.unwrap_or(last);
+                return Ok(Ingested::NothingNew { ingest, expired });
             }
             // The same events for another window: other figures and profiles.
             before.used = before.used.saturating_sub(last.quality.used);
@@ -108,9 +126,18 @@ async fn take_in(
     };
     let gathered = gather.finish();
     let runs = gathered.runs();
-    let how = TakeIn { add: added, items: catalogue.len(), window_end_s, bytes_max };
+    let how = TakeIn {
+        before: known_before.as_ref(),
+        add: added,
+        items: catalogue.len(),
+        window_end_s,
+        bytes_max,
+        cut: config.retention_days.at(now_s),
+    };
+    let mut expired = Expired::default();
     let model = usable_model(store, catalogue)?;
     let ingest = store.take_in(gathered, how, |summary| {
+        expired = summary.expired;
         read.repeated(summary.repeated, &summary.first_repeated, summary.corrected);
         let quality = read.quality;
         quality.admit(config.cleaning.quarantine_max_share)?;
@@ -130,9 +157,25 @@ async fn take_in(
             quality,
         };
         let serving = Serving::new(catalogue.clone(), &ingest, model.as_ref())?;
-        Ok((ingest, reading, serving))
+        Ok((ingest, Some(reading), serving))
     })?;
-    Ok(Ingested::Taken { ingest, added, known, files, runs })
+    Ok(Ingested::Taken { ingest, added, known, files, runs, expired })
+}
+
+/// Takes out of the store what the configured periods no longer keep at `now_s` (Unix seconds).
+///
+/// # Errors
+/// As [`Store::expire`].
+pub fn expire(
+    config: &Config,
+    catalogue: &Catalogue,
+    store: &Store,
+    now_s: i64,
+) -> Result<Expired, Failure> {
+    match config.retention_days.at(now_s) {
+        Some(cut) => store.expire(&cut, catalogue),
+        None => Ok(Expired::default()),
+    }
 }
 
 /// Reads everything and keeps nothing; says what an ingest of it all would set aside.

@@ -446,10 +446,60 @@ fn complete_journey_from_parquet() {
     let end = Config::load(&shop.path("agent.toml")).unwrap().window_end_s(u64::MAX);
     let text = fs::read(data.join("catalogue.csv")).unwrap();
     let catalogue = Catalogue::read_csv(&text).unwrap();
-    let count = |end| store.contributors(Who::AtHome, end, &catalogue, false).unwrap().len();
+    let count = |end| store.contributors(Who::AtHome, end, &catalogue, false, None).unwrap().len();
     let contributors = count(end);
     assert_eq!(contributors, 66);
     assert!(count(i64::MAX) >= contributors);
+}
+
+#[test]
+fn periods_end_in_ingests_and_by_command() {
+    let day = |days_ago: i64| {
+        let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() as i64;
+        chorale_people::calendar::date(now - days_ago * 86_400)
+    };
+    let row = |days_ago: i64, who: u32, item: &str, line: u32| {
+        format!("{},{who},367,{item},1,1.5,{who}{days_ago},{line}\n", day(days_ago))
+    };
+    let csv = [
+        HEADER.to_owned(),
+        row(400, 1, "APPLES", 1),
+        row(100, 1, "PEARS", 2),
+        row(400, 2, "APPLES", 3),
+        row(40, 3, "MATCHES", 4),
+    ];
+    let shop = Shop::new(&csv.concat());
+    let config = config(SQL);
+    let keeping = |days: &str| {
+        shop.write("agent.toml", &format!("{config}\n[retention_days]\n{days}\n"));
+    };
+    keeping("purchase = 0");
+    assert!(shop.refused(&["ingest"]).contains("retention_days"));
+    keeping("purchases = 30");
+    assert!(shop.refused(&["ingest"]).contains("unknown variant `purchases`"));
+    keeping("events = 365");
+    let ingested = shop.json(&["ingest", "--json"]);
+    assert_eq!((&ingested["persons"], &ingested["quality"]["used"]), (&2.into(), &4.into()));
+    assert_eq!(
+        (&ingested["expired"]["events"], &ingested["expired"]["persons"]),
+        (&2.into(), &1.into())
+    );
+    assert_eq!(ingested["bought_by"], serde_json::json!([0, 1, 0, 0, 1]));
+    let nobody = shop.json(&["profiles", "show", "2", "--json"]);
+    assert_eq!(nobody["known"], false, "{nobody}");
+    // A shorter period needs no file to be read again.
+    keeping("events = 365\npurchase = 60");
+    let expired = shop.json(&["data", "expire", "--json"]);
+    assert_eq!((&expired["events"], &expired["persons"]), (&1.into(), &1.into()));
+    assert_eq!(shop.store().persons().unwrap().len(), 1);
+    assert_eq!(shop.json(&["data", "expire", "--json"])["events"], 0);
+    let again = shop.json(&["ingest", "--json"]);
+    assert_eq!((&again["reading"]["nothing_new"], &again["persons"]), (&true.into(), &1.into()));
+    let all = shop.json(&["ingest", "--all", "--json"]);
+    assert_eq!((&all["expired"]["events"], &all["persons"]), (&3.into(), &1.into()));
+    shop.write("agent.toml", &config);
+    let said = shop.run(&["data", "expire"]);
+    assert!(text(&said.stdout).contains("Nothing expires"), "{}", text(&said.stdout));
 }
 
 #[test]

@@ -13,6 +13,7 @@ use chorale_people::{
     features::{PersonRecord, StoredEvent},
     keys::Key,
     pseudonym::Pseudonymiser,
+    retention::Retention,
     store::{Ingest, Store},
 };
 use chorale_task::{Catalogue, Item, MatrixFactorisation, Model, Popularity, Tensor};
@@ -70,6 +71,7 @@ impl Shop {
             settings,
             tokens,
             receipt_key: Key::from_bytes([3; 32]),
+            retention: Retention::default(),
             clock: Clock::Fixed(NOW_S),
             elsewhere: Vec::new(),
         };

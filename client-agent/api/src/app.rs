@@ -12,6 +12,7 @@ use chorale_people::{
     keys::Key,
     live::Purpose,
     pseudonym::Pseudonymiser,
+    retention::Retention,
     store::{Served, Store},
 };
 use chorale_plan::Pseudonym;
@@ -28,6 +29,7 @@ use crate::{
     receipt::Receipts,
     settings::Settings,
     shelf::Shelf,
+    sweep::Sweep,
     tokens::TokenError,
     world::{World, Worlds},
 };
@@ -53,6 +55,8 @@ pub struct Parts {
     pub tokens: PathBuf,
     /// The key that signs receipts of erasure.
     pub receipt_key: Key,
+    /// How long events are kept.
+    pub retention: Retention,
     /// The present.
     pub clock: Clock,
     /// Other places of the agent that hold something about people.
@@ -115,6 +119,8 @@ impl App {
         let Parts { agent, home, window_end_s, catalogue, names, store, settings, .. } = parts;
         let callers = Callers::read(&parts.tokens)?;
         let served = Served { home: &home, window_end_s };
+        let sweep = Sweep::new(parts.retention, parts.clock);
+        sweep.run(&store, &catalogue);
         let loaded = Loaded::read(&store, &catalogue, served)?;
         let shelf = Arc::new(loaded.shelf(Shelf::new(&catalogue)));
         let bought = loaded.bought(&shelf, window_end_s);
@@ -128,6 +134,7 @@ impl App {
             home,
             window_end_s,
             clock: parts.clock,
+            sweep,
             elsewhere: parts.elsewhere,
             crowd: Crowd::new(window_end_s),
             bought: RwLock::new(bought),

@@ -31,6 +31,7 @@ use crate::{
     clock::Clock,
     crowd::Crowd,
     shelf::{Full, Shelf},
+    sweep::Sweep,
     world::{Global, World, Worlds},
 };
 
@@ -42,6 +43,7 @@ pub(crate) struct Shared {
     pub(crate) home: String,
     pub(crate) window_end_s: i64,
     pub(crate) clock: Clock,
+    pub(crate) sweep: Sweep,
     pub(crate) elsewhere: Vec<Box<dyn Elsewhere>>,
     pub(crate) crowd: Crowd,
     pub(crate) bought: RwLock<Bought>,
@@ -329,12 +331,16 @@ impl Thread {
         changes: &mut Vec<Change>,
     ) -> Kept {
         let mut kept = Kept::default();
-        for (who, events) in events {
-            let sent = events.len();
+        let cut = self.shared.sweep.cut();
+        for (who, mut events) in events {
             if self.shared.crowd.is_erased(who) {
-                kept.ignored += sent;
+                kept.ignored += events.len();
                 continue;
             }
+            if let Some(cut) = &cut {
+                kept.ignored += cut.apply(&mut events).live as usize;
+            }
+            let sent = events.len();
             let mut fresh = self.shared.crowd.fresh(who, events);
             fresh.retain(|event| seen.insert((who, event.id)));
             kept.accepted += fresh.len();
@@ -438,6 +444,9 @@ impl Thread {
 
     /// Whether another process changed the store, and whether the world is too old.
     fn look(&mut self) {
+        if self.shared.sweep.is_due() {
+            self.shared.sweep.run(&self.shared.store, &self.shared.catalogue);
+        }
         match self.shared.store.generation() {
             Ok(generation) if generation != self.generation => self.reload(),
             Ok(_) => {}

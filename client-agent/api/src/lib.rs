@@ -27,6 +27,7 @@ mod routes;
 mod rules;
 mod settings;
 mod shelf;
+mod sweep;
 pub mod tokens;
 mod world;
 

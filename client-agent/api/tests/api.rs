@@ -5,7 +5,11 @@ mod support;
 
 use axum::{body::Body, http::Request};
 use chorale_api::Settings;
-use chorale_people::{features::Who, live::Purpose};
+use chorale_people::{
+    features::Who,
+    live::Purpose,
+    retention::{Retention, Subject},
+};
 use serde_json::{Value, json};
 use support::{NOW_S, Shop, is_problem, items, store};
 
@@ -358,7 +362,7 @@ async fn a_refusal_holds_for_its_purpose() {
     shop.refused("GET", &format!("{REGULAR}/profile"), None, 403).await;
     let contributors = || {
         store(shop.dir.path())
-            .contributors(Who::AtHome, i64::MAX, &support::catalogue(), false)
+            .contributors(Who::AtHome, i64::MAX, &support::catalogue(), false, None)
             .unwrap()
     };
     assert_eq!(contributors().len(), 11);
@@ -422,10 +426,46 @@ async fn an_erased_person_is_gone_for_good() {
     assert_eq!(again["statement"], receipt["statement"]);
     let left = store(shop.dir.path());
     assert_eq!(
-        left.contributors(Who::AtHome, i64::MAX, &support::catalogue(), false).unwrap().len(),
+        left.contributors(Who::AtHome, i64::MAX, &support::catalogue(), false, None).unwrap().len(),
         10
     );
     assert_eq!(left.persons().unwrap().len(), 10);
+}
+
+#[tokio::test]
+async fn what_is_past_its_period_is_gone_and_does_not_come_back() {
+    let shop = Shop::new();
+    let at = |days_ago: i64| chorale_people::calendar::instant(NOW_S - days_ago * 86_400);
+    let event = |kind: &str, days_ago: i64, id: &str| json!({"type": kind, "user": "keeper", "item": "PEARS", "time": at(days_ago), "id": id});
+    let mut search = event("search", 40, "e4");
+    search["text"] = json!("pears for a cake");
+    let events = [event("view", 31, "e1"), event("view", 29, "e2"), event("purchase", 90, "e3")];
+    let events: Vec<Value> = events.into_iter().chain([search]).collect();
+    let kept = shop.ask("POST", "/v1/events", json!(events)).await;
+    assert_eq!(kept["accepted"], 4);
+    let persons = store(shop.dir.path()).persons().unwrap().len();
+    let periods = [(Subject::View, 30), (Subject::Texts, 30)];
+    let shop = shop.keeping(Retention::days(periods));
+    let export = |shop: Shop| async move {
+        let export = shop.ask("GET", "/v1/users/keeper/export", None).await;
+        let events = export["live"].as_array().unwrap().clone();
+        let mut kinds: Vec<_> =
+            events.iter().map(|event| event["type"].as_str().unwrap().to_owned()).collect();
+        kinds.sort_unstable();
+        assert_eq!(kinds, ["purchase", "search", "view"], "{export}");
+        assert!(!export.to_string().contains("cake"), "{export}");
+        shop
+    };
+    let shop = export(shop).await;
+    let again = shop.ask("POST", "/v1/events", json!([event("view", 31, "e1")])).await;
+    assert_eq!((&again["accepted"], &again["ignored"]), (&json!(0), &json!(1)));
+    let shop = export(shop).await;
+    assert_eq!(store(shop.dir.path()).persons().unwrap().len(), persons, "files' purchases stay");
+    // On the disk too.
+    let live = store(shop.dir.path()).live().unwrap();
+    let rows: Vec<_> = live.events.values().flatten().collect();
+    assert_eq!(rows.len(), 3);
+    assert!(rows.iter().all(|event| event.text.is_none()));
 }
 
 #[tokio::test]

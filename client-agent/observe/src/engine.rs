@@ -115,7 +115,8 @@ pub(super) async fn run(
     let schema = frame.schema().as_arrow().clone();
     let layout = Layout::of(&schema)?;
     let mut quality = Quality { columns: layout.report(&schema), ..Quality::default() };
-    let cleaner = Cleaner { home: settings.home, rules: settings.cleaning, catalogue, names, now_s };
+    let cleaner =
+        Cleaner { home: settings.home, rules: settings.cleaning, catalogue, names, now_s };
     let mut stream =
         frame.execute_stream().await.map_err(|error| ObserveError::Sql { source: said(&error) })?;
     let (sender, mut batches) = mpsc::channel(BATCHES_AHEAD);

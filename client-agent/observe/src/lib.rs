@@ -36,7 +36,6 @@ pub use columns::COLUMNS;
 pub use plan::{Plan, Sources, Wanted};
 pub use source::{Delimiter, Format, Source};
 
-
 /// What is to be read, and how.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings<'a> {

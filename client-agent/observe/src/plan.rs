@@ -145,7 +145,8 @@ impl Sources {
         reason: &'static str,
     ) -> Result<(), ObserveError> {
         let Some(before) = before else { return Ok(()) };
-        let gone: Vec<&FileSeen> = self.gone(before).filter(|file| may_go(settings, file)).collect();
+        let gone: Vec<&FileSeen> =
+            self.gone(before).filter(|file| may_go(settings, file)).collect();
         let Some(first) = gone.first() else { return Ok(()) };
         let path = first.path.clone().into();
         Err(ObserveError::Gone { reason, missing: gone.len(), path })
@@ -207,7 +208,14 @@ impl<'a> Plan<'a> {
                     let mut reading = before.cloned().unwrap_or(Reading::nothing(recipe));
                     let (known, to_read) = (reading.files.len(), added.len());
                     reading.files.extend(added);
-                    return Ok(Some(Self { prepared, settings, adds: true, known, to_read, reading }));
+                    return Ok(Some(Self {
+                        prepared,
+                        settings,
+                        adds: true,
+                        known,
+                        to_read,
+                        reading,
+                    }));
                 }
                 "in this event_sql new files change what older ones say"
             }
@@ -220,7 +228,14 @@ impl<'a> Plan<'a> {
             selected.iter().flat_map(|one| one.to_read.iter().cloned()).collect();
         let (to_read, reading) = (files.len(), Reading { files, ..Reading::nothing(recipe) });
         let prepared = prepare(settings, selected, false).await?;
-        Ok(prepared.map(|prepared| Self { prepared, settings, adds: false, known: 0, to_read, reading }))
+        Ok(prepared.map(|prepared| Self {
+            prepared,
+            settings,
+            adds: false,
+            known: 0,
+            to_read,
+            reading,
+        }))
     }
 }
 

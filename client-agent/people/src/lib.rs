@@ -16,6 +16,7 @@ mod parallel;
 pub mod profiles;
 pub mod pseudonym;
 pub mod quality;
+pub mod retention;
 pub mod scrub;
 pub mod store;
 

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use chorale_people::retention::Expired;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -35,6 +36,13 @@ pub(super) struct IngestOptions {
     /// Read every file that is there again, and forget what stood in others.
     #[arg(long)]
     all: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ExpireOptions {
+    /// Write what was taken out as JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Rows that need a repair; the report above names them.
@@ -116,7 +124,7 @@ pub(super) fn ingest(
         store.path().display()
     );
     match &ingested {
-        Ingested::NothingNew(_) => writeln!(
+        Ingested::NothingNew { .. } => writeln!(
             out,
             "Nothing new: no file changed since the last ingest.\nKept as they are: {kept}"
         ),
@@ -132,20 +140,60 @@ pub(super) fn ingest(
         }
     }
     .map_err(OutputError)?;
+    if !ingested.expired().is_nothing() {
+        writeln!(out, "{}", said(ingested.expired())).map_err(OutputError)?;
+    }
     Ok(Done::Well)
+}
+
+/// Takes out what the configured periods no longer keep.
+pub(super) fn expire(
+    config: &Path,
+    options: &ExpireOptions,
+    out: &mut dyn Write,
+) -> Result<Done, Failure> {
+    let agent = Agent::load(config)?;
+    let store = agent.store()?;
+    let spinner = spinner("looking for events whose period has ended");
+    let expired = ingest::expire(&agent.config, &agent.catalogue, &store, now_s())?;
+    spinner.finish_and_clear();
+    if options.json {
+        write_json(out, &expired)?;
+    } else if agent.config.retention_days.at(0).is_none() {
+        writeln!(out, "Nothing expires: the configuration has no 'retention_days'.")
+            .map_err(OutputError)?;
+    } else {
+        writeln!(out, "{}", said(&expired)).map_err(OutputError)?;
+    }
+    Ok(Done::Well)
+}
+
+/// What an expiry took out, in words.
+fn said(expired: &Expired) -> String {
+    let Expired { events, persons, live, texts } = *expired;
+    format!(
+        "Past their period and gone: {} events out of files, with {} customers of whom nothing else \
+         was known; {} live events; {} texts.",
+        thousands(events),
+        thousands(persons),
+        thousands(live),
+        thousands(texts)
+    )
 }
 
 /// The ingest, and whether and how files were read.
 fn json(ingested: &Ingested) -> Result<serde_json::Value, OutputError> {
     let mut value = serde_json::to_value(ingested.ingest()).map_err(|e| OutputError(e.into()))?;
     let reading = match ingested {
-        Ingested::NothingNew(_) => serde_json::json!({ "nothing_new": true }),
+        Ingested::NothingNew { .. } => serde_json::json!({ "nothing_new": true }),
         Ingested::Taken { added, known, files, runs, .. } => serde_json::json!({
             "nothing_new": false, "added": added, "files_known": known, "files_read": files,
             "sealed_runs": runs,
         }),
     };
     value["reading"] = reading;
+    value["expired"] =
+        serde_json::to_value(ingested.expired()).map_err(|e| OutputError(e.into()))?;
     Ok(value)
 }
 

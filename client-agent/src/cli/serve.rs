@@ -76,6 +76,7 @@ pub(super) fn serve(path: &Path, options: &Options, out: &mut dyn Write) -> Resu
         settings: agent.config.serve.clone(),
         tokens: agent.config.tokens_path(),
         receipt_key,
+        retention: agent.config.retention_days.clone(),
         clock: options.as_of.map_or(Clock::System, Clock::Fixed),
         elsewhere: vec![Box::new(odometer)],
     };

@@ -24,6 +24,8 @@ pub(super) struct Contribution {
     pub(super) catalogue: Arc<Catalogue>,
     /// Whether training needs a yes first.
     pub(super) ask_first: bool,
+    /// Events that are still kept.
+    pub(super) cut: Option<Cut>,
     pub(super) model: Model,
     pub(super) permit: Permit,
     pub(super) ticket: PairwiseTicket,
@@ -91,8 +93,13 @@ impl Contribution {
         let mut readings = RoundReadings::of(&self.spec, &self.derived);
         let task = from_plan(&self.spec.plan, self.catalogue.len())?;
         let who = Who::of(self.spec.plan.stores_max);
-        let mut people =
-            self.store.contributors(who, self.window_end_s, &self.catalogue, self.ask_first)?;
+        let mut people = self.store.contributors(
+            who,
+            self.window_end_s,
+            &self.catalogue,
+            self.ask_first,
+            self.cut.as_ref(),
+        )?;
         // The fast one: it flips a coin for every coordinate of every person.
         let mut rounding = Aes256CtrRng::from_rng(&mut super::system_rng());
         let model = &self.model;

@@ -42,6 +42,9 @@ use crate::{
 /// How often the driver looks at the clock when nothing happens.
 const TICK: Duration = Duration::from_millis(500);
 
+/// How often events past their period are taken out.
+const DAY: Duration = Duration::from_secs(86_400);
+
 /// How long a round waits for the model it is computed on.
 const MODEL_WAIT: Duration = Duration::from_secs(60);
 
@@ -100,6 +103,8 @@ struct Driver {
     finished: Option<(Digest, tokio::time::Instant)>,
     /// The phase that the observer knows.
     phase: &'static str,
+    /// When events past their period were last taken out.
+    expired: Option<tokio::time::Instant>,
 }
 
 /// For which session the vector of a round is made.
@@ -217,6 +222,7 @@ impl Driver {
             uploading: None,
             finished: None,
             phase: "",
+            expired: None,
         };
         Ok((driver, events))
     }
@@ -254,9 +260,31 @@ impl Driver {
             }
             self.check_model_wait()?;
             self.note_phase();
+            self.expire_daily();
         }
         self.link.close().await;
         Ok(self.summary)
+    }
+
+    /// Takes events past their period out of the store, at the start and once a day, beside the
+    /// rounds. No round sees them anyway.
+    fn expire_daily(&mut self) {
+        if self.expired.is_some_and(|last| last.elapsed() < DAY) {
+            return;
+        }
+        self.expired = Some(tokio::time::Instant::now());
+        let (config, catalogue) = (self.config.clone(), self.catalogue.clone());
+        let store = Arc::clone(&self.store);
+        tokio::task::spawn_blocking(move || {
+            match crate::ingest::expire(&config, &catalogue, &store, now_s().cast_signed()) {
+                Ok(expired) if expired.is_nothing() => {}
+                Ok(expired) => tracing::info!(?expired, "events past their period were taken out"),
+                Err(error) => {
+                    let error = error.explained();
+                    tracing::error!(%error, "events past their period cannot be taken out");
+                }
+            }
+        });
     }
 
     /// Makes the stored profiles anew, once, when the programme is done. A failure here costs
@@ -508,6 +536,7 @@ impl Driver {
             window_end_s: self.config.window_end_s(spec.plan.events_before_s),
             catalogue: Arc::new(self.catalogue.clone()),
             ask_first: self.config.serve.asks_first(Purpose::Training),
+            cut: self.config.retention_days.at(now_s().cast_signed()),
             model,
             permit,
             ticket,

@@ -70,7 +70,7 @@ pub(crate) struct Collected {
     accepted: usize,
     /// Events whose id was there before.
     duplicates: usize,
-    /// Events of persons who were erased; nothing of them is kept.
+    /// Events of persons who were erased, or older than events are kept; nothing of them is kept.
     ignored: usize,
     /// Events that cannot be used.
     rejected: Vec<Rejected>,

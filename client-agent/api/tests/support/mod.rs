@@ -18,6 +18,7 @@ use chorale_people::{
     features::{PersonRecord, StoredEvent},
     keys::Key,
     pseudonym::Pseudonymiser,
+    retention::Retention,
     store::{Ingest, Store},
 };
 use chorale_plan::Pseudonym;
@@ -109,6 +110,10 @@ pub(crate) fn ingest_into(store: &Store) {
 }
 
 pub(crate) fn start(dir: &Path, settings: Settings) -> Router {
+    start_keeping(dir, settings, Retention::default())
+}
+
+fn start_keeping(dir: &Path, settings: Settings, retention: Retention) -> Router {
     let parts = Parts {
         agent: "store-367".into(),
         home: "367".into(),
@@ -119,6 +124,7 @@ pub(crate) fn start(dir: &Path, settings: Settings) -> Router {
         settings,
         tokens: dir.join("keys/tokens.toml"),
         receipt_key: Key::from_bytes([3; 32]),
+        retention,
         clock: Clock::Fixed(NOW_S),
         elsewhere: Vec::new(),
     };
@@ -142,6 +148,12 @@ impl Shop {
             (add("collector", Role::Collector), add("auditor", Role::Auditor));
         let service = start(dir.path(), settings);
         Self { dir, service, application, administrator, collector, auditor }
+    }
+
+    /// The same store, after a restart with periods for what is kept.
+    pub(crate) fn keeping(self, retention: Retention) -> Self {
+        let service = start_keeping(self.dir.path(), Settings::default(), retention);
+        Self { service, ..self }
     }
 
     /// The same store, after a restart.

@@ -98,6 +98,11 @@ impl<'a> Gather<'a> {
 }
 
 impl Gathered {
+    /// Nothing new.
+    pub(crate) fn nothing() -> Self {
+        Self { rule: RepeatedId::SetAside, held: Vec::new(), spill: None }
+    }
+
     /// Sealed runs on the disk; 0 where everything fitted into memory.
     #[must_use]
     pub fn runs(&self) -> usize {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     event::{Event, Kind, RepeatedId, Said},
     features::{PersonRecord, StoredEvent},
+    retention::Cut,
 };
 
 /// Where a row stood: its number in the SQL's result, or file and line.
@@ -141,6 +142,38 @@ impl Held {
                 into.push(Self { at_home: Some(home), ..held });
             }
         }
+    }
+}
+
+impl Origin {
+    /// Of a record that no reading put together.
+    pub(crate) fn unknown(record: &PersonRecord) -> Self {
+        let baskets = record.events.iter().map(|event| u64::from(event.basket) + 1).max();
+        Self {
+            here: record.at_home,
+            elsewhere: false,
+            baskets: (0..baskets.unwrap_or(0)).collect(),
+            ids: Vec::new(),
+        }
+    }
+}
+
+impl Assembled {
+    /// Takes out the events that are no longer kept; how many that were. Where the person is at
+    /// home stays known for as long as anything else is.
+    pub(crate) fn expire(&mut self, cut: &Cut) -> u64 {
+        let before = self.record.events.len();
+        let kept = |event: &&StoredEvent| cut.keeps(event.kind, event.time_s);
+        let gone = before - self.record.events.iter().filter(kept).count();
+        if gone > 0 {
+            let mut held = Vec::new();
+            Held::earlier(&self.record, &self.origin, &mut held);
+            held.retain(|event| event.kind.is_none_or(|kind| cut.keeps(kind, event.time_s)));
+            // No id is there twice any more.
+            let Assembled { record, origin, .. } = assemble(held, RepeatedId::SetAside);
+            (self.record, self.origin) = (record, origin);
+        }
+        gone as u64
     }
 }
 

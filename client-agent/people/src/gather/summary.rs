@@ -1,7 +1,7 @@
 //! What came together: the figures that decide whether it is put into force, and profiles need.
 
 use super::{Assembled, At};
-use crate::{event::Kind, quality::FIRST_ROWS};
+use crate::{event::Kind, quality::FIRST_ROWS, retention::Expired};
 
 /// What came together, before it is in force.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub struct Summary {
     pub first_repeated: Vec<At>,
     /// Events that a later row corrected or took back.
     pub corrected: u64,
+    /// What was left out or taken out because its period has ended.
+    pub expired: Expired,
 }
 
 impl Summary {

@@ -9,6 +9,7 @@ use super::*;
 use crate::{
     event::{Event, Kind},
     features::PersonRecord,
+    retention::{Retention, Subject},
 };
 
 pub(crate) fn event(person: u8, day: i64, item: u32, at_home: Option<bool>) -> Event {
@@ -106,6 +107,27 @@ fn a_repeated_id_is_a_fault_or_a_correction() {
     assert_eq!((kept.repeated, kept.corrected), (vec![], 1));
     let kept = one(RepeatedId::Correct, &[Said::Happened(first), taken_back]);
     assert!(kept.record.events.is_empty() && kept.record.at_home);
+}
+
+#[test]
+fn expiry_leaves_what_reading_only_the_rest_would_have_left() {
+    let cut = Retention::days([(Subject::Events, 10)]).at(15 * 86_400).unwrap();
+    let rows: Vec<Said> = [
+        Event { id: 3, ..event(1, 4, 1, Some(true)) },
+        event(1, 4, 2, Some(true)),
+        Event { id: 9, ..event(1, 5, 0, Some(true)) },
+        event(1, 7, 1, Some(true)),
+    ]
+    .map(Said::Happened)
+    .into();
+    let all = read(RepeatedId::SetAside, usize::MAX, &Persons::new(), &rows).0;
+    let rest = read(RepeatedId::SetAside, usize::MAX, &Persons::new(), &rows[2..]).0;
+    let mut person = all.into_values().next().unwrap();
+    assert_eq!(person.expire(&cut), 2);
+    let rest = rest.into_values().next().unwrap();
+    assert!(person.record == rest.record && person.origin == rest.origin);
+    assert_eq!((person.origin.baskets.len(), person.origin.ids.len()), (2, 2));
+    assert_eq!(person.expire(&cut), 0);
 }
 
 #[test]

@@ -17,6 +17,7 @@ use crate::{
         Aliases, Consents, Erasure, ItemRecord, LiveEvent, MergeEntry, Purpose, allows,
         for_training, latest,
     },
+    retention::Cut,
 };
 
 pub(super) const LIVE: Sealed = TableDefinition::new("live");
@@ -188,7 +189,7 @@ impl Store {
 
     /// The persons who may contribute to a plan whose window ends at `end_s` (Unix seconds): `who`
     /// of those whom files name, each once over all their channels, with live events, without
-    /// whoever refuses training. Where `ask_first`, only those who said yes. Whoever is known by
+    /// whoever refuses training and without events that `cut` no longer keeps. Where `ask_first`, only those who said yes. Whoever is known by
     /// live events alone is left out: a session may be anybody, also somebody who counts already.
     ///
     /// # Errors
@@ -199,8 +200,14 @@ impl Store {
         end_s: i64,
         catalogue: &Catalogue,
         ask_first: bool,
+        cut: Option<&Cut>,
     ) -> Result<Contributors, StoreError> {
-        let people = self.people(Purpose::Training, catalogue, ask_first)?;
+        let mut people = self.people(Purpose::Training, catalogue, ask_first)?;
+        if let Some(cut) = cut {
+            for record in people.values_mut() {
+                record.events.retain(|event| cut.keeps(event.kind, event.time_s));
+            }
+        }
         Ok(Contributors::of(people.iter().map(|(who, record)| (*who, record)), who, end_s))
     }
 

@@ -7,6 +7,7 @@
 //! The file is opened for each operation and closed again, under a lock file that makes other
 //! processes of this agent wait: `client-agent recommend` works while `client-agent run` runs.
 
+mod expire;
 mod live;
 mod renew;
 mod rewrite;
@@ -31,8 +32,8 @@ pub use rewrite::TakeIn;
 pub use seal::{SealError, Sealer};
 
 use crate::{
-    error::Explain, features::PersonRecord, keys::create_private_dir, profiles::Profile,
-    quality::Quality,
+    error::Explain, features::PersonRecord, gather::Origin, keys::create_private_dir,
+    profiles::Profile, quality::Quality,
 };
 
 /// The sealed data of one agent.
@@ -164,6 +165,12 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
     },
+    /// Another process has ingested since this one looked.
+    #[error("another process has ingested events meanwhile")]
+    Overtaken {
+        /// The file.
+        path: PathBuf,
+    },
     /// What was ingested belongs to another catalogue or home store.
     #[error("the ingested events belong to another {what}")]
     Stale {
@@ -241,6 +248,7 @@ impl Store {
             for (who, record) in records {
                 if !store.is_erased(transaction, *who)? {
                     store.put(transaction, PERSONS, who.as_bytes(), record)?;
+                    store.put(transaction, ORIGINS, who.as_bytes(), &Origin::unknown(record))?;
                 }
             }
             for (who, profile) in profiles {
@@ -462,6 +470,15 @@ impl Store {
         }
         let (_lock, database) = self.locked()?;
         let transaction = database.begin_read().map_err(|error| self.failed("read", error))?;
+        self.one_in(&transaction, table, key)
+    }
+
+    fn one_in(
+        &self,
+        transaction: &redb::ReadTransaction,
+        table: Sealed,
+        key: &[u8],
+    ) -> Result<Option<zeroize::Zeroizing<Vec<u8>>>, StoreError> {
         let open = match transaction.open_table(table) {
             Ok(open) => open,
             Err(TableError::TableDoesNotExist(_)) => return Ok(None),
@@ -539,6 +556,7 @@ impl Explain for StoreError {
             | Self::Encode { path, .. }
             | Self::Model { path, .. }
             | Self::Empty { path }
+            | Self::Overtaken { path }
             | Self::Stale { path, .. } => path.display().to_string(),
         }
     }
@@ -563,6 +581,7 @@ impl Explain for StoreError {
                     .into()
             }
             Self::Model { .. } => "wait for the next round, which brings a new model".into(),
+            Self::Overtaken { .. } => "nothing was changed; run the command again".into(),
             Self::Empty { .. } | Self::Stale { .. } => "run `client-agent ingest`".into(),
         }
     }

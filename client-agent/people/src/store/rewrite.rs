@@ -18,6 +18,7 @@ use crate::{
     gather::{Assembled, Earlier, Gathered, Held, Nobody, Origin, Summary},
     parallel,
     profiles::{Profile, Serving},
+    retention::Cut,
 };
 
 /// Profiles that are made at a time.
@@ -25,7 +26,10 @@ const CHUNK_PERSONS: usize = 4096;
 
 /// How persons are taken in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TakeIn {
+pub struct TakeIn<'a> {
+    /// What had been read when it was decided what to read now. Where it is no longer so, another
+    /// process came before, and nothing is taken in.
+    pub before: Option<&'a Reading>,
     /// Whether those who are there stay and what is new is added to them; otherwise only what was
     /// gathered now counts.
     pub add: bool,
@@ -35,6 +39,8 @@ pub struct TakeIn {
     pub window_end_s: i64,
     /// Bytes of records that may stay in memory until their profiles are made.
     pub bytes_max: usize,
+    /// What is still kept; everything where `None`.
+    pub cut: Option<Cut>,
 }
 
 /// Persons as they were stored before this transaction.
@@ -47,21 +53,27 @@ struct Stored<'a> {
 
 impl Store {
     /// Puts together what was gathered and replaces all persons and profiles by it; the model and
-    /// what reached the agent while it served stay. Erased persons are left out. Before anything is
-    /// in force, `judge` sees the summary, and says what the ingest was, which files it read and who makes the
-    /// profiles, or refuses.
+    /// what reached the agent while it served stay. Erased persons are left out, and so is what
+    /// [`TakeIn::cut`] no longer keeps, of live events too. Before anything is in force, `judge` sees
+    /// the summary, and says what the ingest was, which files it read (`None`: unknown, or as before)
+    /// and who makes the profiles, or refuses.
     ///
     /// # Errors
-    /// What `judge` says, [`StoreError`], or that the disk holds no more; then the store is as it
+    /// What `judge` says, [`StoreError`], among them [`StoreError::Overtaken`], or that the disk holds no more; then the store is as it
     /// was.
     pub fn take_in(
         &self,
         gathered: Gathered,
-        how: TakeIn,
-        judge: impl FnOnce(Summary) -> Result<(Ingest, Reading, Serving), Failure>,
+        how: TakeIn<'_>,
+        judge: impl FnOnce(Summary) -> Result<(Ingest, Option<Reading>, Serving), Failure>,
     ) -> Result<Ingest, Failure> {
         let (_lock, database) = self.locked()?;
         let before = database.begin_read().map_err(|error| self.failed("read", error))?;
+        let reading = self.one_in(&before, META, READING)?;
+        let reading: Option<Reading> = reading.map(|bytes| self.decode(&bytes)).transpose()?;
+        if reading.as_ref() != how.before {
+            return Err(StoreError::Overtaken { path: self.path() }.into());
+        }
         let transaction = database.begin_write().map_err(|error| self.failed("written", error))?;
         for table in [PERSONS, ORIGINS, PROFILES] {
             transaction.delete_table(table).map_err(|error| self.failed("written", error))?;
@@ -72,7 +84,10 @@ impl Store {
         let mut bytes = 0;
         let visit = |chunk: Vec<(Pseudonym, Assembled)>| -> Result<(), Failure> {
             let stays = |(who, _): &(Pseudonym, Assembled)| !erased.contains(who);
-            let chunk: Vec<_> = chunk.into_iter().filter(stays).collect();
+            let mut chunk: Vec<_> = chunk.into_iter().filter(stays).collect();
+            if let Some(cut) = &how.cut {
+                chunk = self.expired(chunk, cut, &mut summary.expired);
+            }
             for (_, person) in &chunk {
                 summary.add(person, how.window_end_s);
                 bytes += person.record.events.len() * size_of::<StoredEvent>() + 64;
@@ -99,6 +114,9 @@ impl Store {
         } else {
             gathered.persons(Nobody, visit)?;
         }
+        if let Some(cut) = &how.cut {
+            summary.expired.add(self.expire_live(&transaction, cut)?);
+        }
         let (ingest, reading, serving) = judge(summary.finish())?;
         match kept {
             Some(persons) => self.put_profiles(&transaction, &serving, persons)?,
@@ -119,7 +137,9 @@ impl Store {
             }
         }
         self.put(&transaction, META, INGEST, &ingest)?;
-        self.put(&transaction, META, READING, &reading)?;
+        if let Some(reading) = reading {
+            self.put(&transaction, META, READING, &reading)?;
+        }
         self.renewed(&transaction)?;
         transaction.commit().map_err(|error| self.failed("written", error))?;
         Ok(ingest)

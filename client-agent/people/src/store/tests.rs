@@ -68,8 +68,8 @@ fn what_was_put_comes_back_and_a_second_ingest_replaces_it() {
     let again = Store::open(dir.path(), &key()).unwrap();
     assert_eq!(again.persons().unwrap(), second);
     assert_eq!(again.person(who(1)).unwrap(), None);
-    assert_eq!(again.contributors(Who::AtHome, 2000, &catalogue(), false).unwrap().len(), 1);
-    assert_eq!(again.contributors(Who::AtHome, 1000, &catalogue(), false).unwrap().len(), 0);
+    assert_eq!(again.contributors(Who::AtHome, 2000, &catalogue(), false, None).unwrap().len(), 1);
+    assert_eq!(again.contributors(Who::AtHome, 1000, &catalogue(), false, None).unwrap().len(), 0);
     assert!(again.require_ingest(&Digest::plain(b"catalogue"), "367").is_ok());
     for (catalogue, home) in [("other", "367"), ("catalogue", "1")] {
         let stale = again.require_ingest(&Digest::plain(catalogue.as_bytes()), home);
@@ -168,8 +168,11 @@ fn live_events_stay_through_an_ingest_and_train() {
     let ids: Vec<u64> = store.live().unwrap().events[&who(1)].iter().map(|e| e.id).collect();
     assert_eq!(ids, [1, 2, 3, 4, 5, 6]);
     store.change(&[Change::Events(who(9), vec![live(1, "I5")])]).unwrap();
-    assert_eq!(store.contributors(Who::Everybody, 2000, &catalogue(), false).unwrap().len(), 1);
-    let mut people = store.contributors(Who::AtHome, 2000, &catalogue(), false).unwrap();
+    assert_eq!(
+        store.contributors(Who::Everybody, 2000, &catalogue(), false, None).unwrap().len(),
+        1
+    );
+    let mut people = store.contributors(Who::AtHome, 2000, &catalogue(), false, None).unwrap();
     let person = chorale_task::People::next_person(&mut people).unwrap();
     assert_eq!(person.items, [(4, 1.0), (5, 1.0)]);
 }
@@ -182,7 +185,7 @@ fn merged_channels_count_once_and_refusal_counts() {
     store.replace_persons(&both, &BTreeMap::new(), &ingest_of("367")).unwrap();
     let entry =
         |undone| Change::Merge(MergeEntry { time_s: 1, alias: [1; 32], into: [2; 32], undone });
-    let count = |ask| store.contributors(Who::AtHome, 2000, &catalogue(), ask).unwrap().len();
+    let count = |ask| store.contributors(Who::AtHome, 2000, &catalogue(), ask, None).unwrap().len();
     store.change(&[entry(false)]).unwrap();
     assert_eq!((count(false), count(true)), (1, 0));
     let word = |granted| Consents::from([(Purpose::Training, Consent { granted, time_s: 1 })]);
@@ -237,7 +240,7 @@ fn an_erased_person_is_gone_and_stays_out() {
     let left = store.live().unwrap();
     assert!(left.events.is_empty() && left.merge_log.is_empty());
     assert_eq!(store.persons().unwrap().keys().copied().collect::<Vec<_>>(), [who(2)]);
-    assert_eq!(store.contributors(Who::AtHome, 2000, &catalogue(), false).unwrap().len(), 1);
+    assert_eq!(store.contributors(Who::AtHome, 2000, &catalogue(), false, None).unwrap().len(), 1);
     assert_eq!(store.erasure(who(3)).unwrap(), Some(erasure));
 }
 
@@ -259,8 +262,8 @@ fn a_rotated_key_opens_everything_and_the_one_before_nothing() {
     // Before, half-way and after, everything opens.
     assert!(store.persons().unwrap() == records(&[(1, 0)]));
     store.change(&[consent]).unwrap();
-    // Person, ingest and generation; the consents are new already.
-    assert_eq!(store.renew().unwrap(), 3);
+    // Person, origin, ingest and generation; the consents are new already.
+    assert_eq!(store.renew().unwrap(), 4);
     assert_eq!(store.renew().unwrap(), 0);
     assert!(store.persons().unwrap() == records(&[(1, 0)]));
     drop(store);
