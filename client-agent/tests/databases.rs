@@ -237,10 +237,13 @@ impl Shop {
     }
 }
 
-fn reads_what_is_new(server: &Server, format: &str, scheme: &str, database: &str) {
+fn url(server: &Server, scheme: &str, database: &str) -> String {
     let word = PASSWORD.replace(' ', "%20");
-    let address = format!("{scheme}://reader:{word}@127.0.0.1:{}/{database}", server.port);
-    let shop = Shop::new(format, &address, "cursor = 'id'");
+    format!("{scheme}://reader:{word}@127.0.0.1:{}/{database}", server.port)
+}
+
+fn reads_what_is_new(server: &Server, format: &str, address: &str) {
+    let shop = Shop::new(format, address, "cursor = 'id'");
     let first = shop.ingest();
     assert_eq!((&first["quality"]["rows"], &first["persons"]), (&3.into(), &2.into()));
     assert_eq!(first["quality"]["quarantined"]["missing-person"]["rows"], 1);
@@ -265,7 +268,7 @@ fn reads_what_is_new(server: &Server, format: &str, scheme: &str, database: &str
     assert_eq!(shop.ingest()["quality"]["rows"], 1);
     server.sql("DELETE FROM sales WHERE id IN (11, 13)");
     // Without a cursor nobody can tell what is new, so all is read each time.
-    let every = Shop::new(format, &address, "");
+    let every = Shop::new(format, address, "");
     every.ingest();
     let again = every.ingest();
     assert_eq!((&again["reading"]["added"], &again["quality"]["rows"]), (&false.into(), &4.into()));
@@ -280,20 +283,19 @@ fn reads_what_is_new(server: &Server, format: &str, scheme: &str, database: &str
     assert!(shop.refused().contains("others may read it"));
     let wrong = address.replace("s3cret", "wr0ng");
     let said = Shop::new(format, &wrong, "").refused();
-    assert!(said.contains("cannot be reached") && !said.contains("wr0ng"), "{said}");
+    assert!(said.contains("the database of the source"), "{said}");
+    assert!(!said.contains("wr0ng") && !said.contains(PASSWORD), "{said}");
+}
+
+fn refuses_what_is_no_address(format: &str) {
     let said = Shop::new(format, "not an address at all", "").refused();
     assert!(said.contains("address of the source") && !said.contains("not an address"), "{said}");
 }
 
-#[test]
-fn postgresql() {
-    let Some(server) = postgres() else { return missing("PostgreSQL") };
-    reads_what_is_new(&server, "postgres", "postgres", "postgres");
-    // The connection cannot write, whatever the account may.
+/// The connection cannot change anything, whatever the account may.
+fn changes_nothing(server: &Server, format: &str, address: &str) {
     server.sql("GRANT ALL ON sales TO reader");
-    let word = PASSWORD.replace(' ', "%20");
-    let address = format!("postgres://reader:{word}@127.0.0.1:{}/postgres", server.port);
-    let shop = Shop::new("postgres", &address, "");
+    let shop = Shop::new(format, address, "");
     let path = shop.0.path().join("agent.toml");
     let writes = "query = 'WITH gone AS (DELETE FROM sales RETURNING *) SELECT * FROM gone'";
     let config = fs::read_to_string(&path).unwrap();
@@ -303,7 +305,54 @@ fn postgresql() {
 }
 
 #[test]
+fn postgresql() {
+    let Some(server) = postgres() else { return missing("PostgreSQL") };
+    let address = url(&server, "postgres", "postgres");
+    reads_what_is_new(&server, "postgres", &address);
+    refuses_what_is_no_address("postgres");
+    changes_nothing(&server, "postgres", &address);
+}
+
+#[test]
 fn mysql() {
     let Some(server) = mariadb() else { return missing("MariaDB") };
-    reads_what_is_new(&server, "mysql", "mysql", "shop");
+    reads_what_is_new(&server, "mysql", &url(&server, "mysql", "shop"));
+    refuses_what_is_no_address("mysql");
+}
+
+/// The way to SQL Server, which is not to be had here, with PostgreSQL at its end.
+#[cfg(feature = "odbc")]
+#[test]
+fn odbc() {
+    let folder = format!("/usr/lib/{}-linux-gnu/odbc", std::env::consts::ARCH);
+    let driver = Path::new(&folder).join("psqlodbcw.so");
+    let Some(server) = postgres() else { return missing("PostgreSQL") };
+    if !driver.exists() {
+        return missing("PostgreSQL's ODBC driver");
+    }
+    let address = format!(
+        "Driver={};Server=127.0.0.1;Port={};Database=postgres;Uid=reader;Pwd={PASSWORD}",
+        driver.display(),
+        server.port
+    );
+    reads_what_is_new(&server, "odbc", &address);
+    changes_nothing(&server, "odbc", &address);
+    // A value that does not fit is no shorter value.
+    server.sql(
+        "ALTER TABLE sales ALTER who TYPE text; \
+         INSERT INTO sales VALUES (20, '2026-01-07 10:00:00', repeat('x', 9000), 2, 3)",
+    );
+    let said = Shop::new("odbc", &address, "").refused();
+    assert!(said.to_lowercase().contains("truncat"), "{said}");
+}
+
+#[cfg(not(feature = "odbc"))]
+#[test]
+fn a_program_without_odbc_says_so() {
+    let shop = Shop::new("postgres", "postgres://reader:word@127.0.0.1:1/shop", "");
+    let path = shop.0.path().join("agent.toml");
+    let config = fs::read_to_string(&path).unwrap().replace("'postgres'", "'odbc'");
+    fs::write(&path, config).unwrap();
+    let said = shop.refused();
+    assert!(said.contains("--features odbc"), "{said}");
 }

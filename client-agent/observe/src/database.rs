@@ -1,4 +1,5 @@
-//! Tables of the store's databases as tables of the engine: PostgreSQL and MySQL, read only.
+//! Tables of the store's databases as tables of the engine: PostgreSQL and MySQL, and others by ODBC;
+//! read only.
 
 use std::{
     fmt, fs, io,
@@ -102,6 +103,12 @@ impl PartitionStream for Table {
             (self.source.clone(), self.sql.clone(), Arc::clone(&self.schema));
         stream.spawn(async move {
             let read = match source.format {
+                #[cfg(feature = "odbc")]
+                Format::Odbc => {
+                    let address = address(&source)?.0;
+                    let read = move || super::odbc::read(&address, &sql, &schema, &sender);
+                    tokio::task::spawn_blocking(read).await?
+                }
                 Format::Mysql => read::<MySql>(mysql(&source).await, &sql, &schema, &sender).await,
                 _ => read::<Postgres>(postgres(&source).await, &sql, &schema, &sender).await,
             };
@@ -161,9 +168,12 @@ where
 
 /// The first value of the first row, as text.
 async fn first_text(source: &Source, sql: &str) -> Result<Option<String>, ObserveError> {
-    let failed = |error| failed(source, "asked for its newest row", error);
+    const DOING: &str = "asked for its newest row";
+    let failed = |error| failed(source, DOING, error);
     let safe = AssertSqlSafe(sql.to_owned());
     match source.format {
+        #[cfg(feature = "odbc")]
+        Format::Odbc => by_odbc(source, DOING, sql, super::odbc::first_text).await,
         Format::Mysql => {
             let row = sqlx::raw_sql(safe).fetch_one(&mut mysql(source).await?).await;
             row.and_then(|row| row.try_get_unchecked(0)).map_err(failed)
@@ -177,7 +187,12 @@ async fn first_text(source: &Source, sql: &str) -> Result<Option<String>, Observ
 
 /// The columns that `sql` yields.
 async fn columns(source: &Source, sql: &str) -> Result<Vec<String>, ObserveError> {
-    let failed = |error| failed(source, "asked for its columns", error);
+    const DOING: &str = "asked for its columns";
+    let failed = |error| failed(source, DOING, error);
+    #[cfg(feature = "odbc")]
+    if source.format == Format::Odbc {
+        return by_odbc(source, DOING, sql, super::odbc::columns).await;
+    }
     let sql = AssertSqlSafe(sql.to_owned()).into_sql_str();
     let name = |name: &str| name.to_owned();
     Ok(match source.format {
@@ -191,6 +206,23 @@ async fn columns(source: &Source, sql: &str) -> Result<Vec<String>, ObserveError
             let statement = connection.prepare(sql).await.map_err(failed)?;
             statement.columns().iter().map(|column| name(column.name())).collect()
         }
+    })
+}
+
+/// Asks by ODBC, which waits, on a thread of its own.
+#[cfg(feature = "odbc")]
+async fn by_odbc<T: Send + 'static>(
+    source: &Source,
+    doing: &'static str,
+    sql: &str,
+    ask: impl FnOnce(&str, &str) -> Result<T, Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
+) -> Result<T, ObserveError> {
+    let (address, sql) = (address(source)?, sql.to_owned());
+    let asked = tokio::task::spawn_blocking(move || ask(&address.0, &sql)).await;
+    asked.map_err(Into::into).flatten().map_err(|cause| ObserveError::Database {
+        name: source.name.clone(),
+        doing,
+        source: cause,
     })
 }
 

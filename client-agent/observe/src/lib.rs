@@ -11,6 +11,8 @@ mod engine;
 mod files;
 mod linear;
 mod lines;
+#[cfg(feature = "odbc")]
+mod odbc;
 mod plan;
 mod source;
 mod split;
@@ -74,7 +76,7 @@ pub enum ObserveError {
         doing: &'static str,
         /// What the database or the connection says.
         #[source]
-        source: Box<sqlx::Error>,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The file with a database's address holds none.
     #[error("the address of the source '{name}' is none")]

@@ -44,7 +44,7 @@ pub struct Source {
     #[serde(default)]
     pub drop_folder: bool,
     /// For a database: a file, readable by its owner only, that holds its address with the
-    /// password, as `postgres://reader:secret@host/shop`.
+    /// password, as `postgres://reader:secret@host/shop`; by ODBC the connection string.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<PathBuf>,
     /// For a database: the SELECT whose rows the source has, in the database's own SQL. Its columns
@@ -71,6 +71,9 @@ pub enum Format {
     Postgres,
     /// A query of a MySQL or MariaDB database.
     Mysql,
+    /// A query of any database with an ODBC driver, such as SQL Server. Only in builds with the
+    /// feature `odbc`.
+    Odbc,
 }
 
 /// What stands between fields.
@@ -95,6 +98,12 @@ impl Source {
     /// The key that is wrong, and what it must be.
     #[must_use]
     pub fn wrong(&self) -> Option<(&'static str, &'static str)> {
+        if self.format == Format::Odbc && !cfg!(feature = "odbc") {
+            return Some((
+                "format",
+                "one that this program can read; for 'odbc' it must be built with --features odbc",
+            ));
+        }
         let text = matches!(self.format, Format::Csv | Format::Ndjson);
         let database = self.format.is_database();
         let (address, query) = (self.address.is_some(), self.query.is_some());
@@ -134,7 +143,7 @@ impl Format {
     /// Whether it is a database and no file.
     #[must_use]
     pub fn is_database(self) -> bool {
-        matches!(self, Self::Postgres | Self::Mysql)
+        matches!(self, Self::Postgres | Self::Mysql | Self::Odbc)
     }
 
     /// Endings of files that count in a directory.
@@ -144,7 +153,7 @@ impl Format {
             Self::Parquet => &["parquet", "pq"],
             Self::Csv => &["csv", "tsv", "txt", "dat"],
             Self::Ndjson => &["ndjson", "jsonl", "json"],
-            Self::Postgres | Self::Mysql => &[],
+            Self::Postgres | Self::Mysql | Self::Odbc => &[],
         }
     }
 }
