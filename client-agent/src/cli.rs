@@ -9,6 +9,7 @@ mod federation;
 mod init;
 mod journal;
 mod keys;
+mod linked;
 mod odometer;
 mod person;
 mod policy;
@@ -102,6 +103,8 @@ enum Command {
 enum DataCommand {
     /// Read everything, report what is used and what is set aside, and keep nothing.
     Check(data::CheckOptions),
+    /// List the letters about customers to and from linked agents.
+    Disclosures(serve::ListOptions),
     /// Take out what the configured periods ('retention_days') no longer keep.
     ///
     /// `ingest` does it each time, `serve` and `run` when they start and once a day.
@@ -153,6 +156,8 @@ enum KeysCommand {
     Show(keys::ShowOptions),
     /// Seal the key files with a passphrase or a key file, or no longer. Safe to repeat.
     Wrap(keys::WrapOptions),
+    /// Print this agent's entry for the policies of agents that shall give to it or take from it.
+    Link,
     /// Make a new key over the data and seal everything anew. Nothing else of this agent may run.
     /// Cut short at any moment, it goes on when it is run again.
     Rotate,
@@ -206,6 +211,9 @@ fn execute(arguments: &Arguments, out: &mut dyn Write) -> Result<Done, Failure> 
     match &arguments.command {
         Command::Init(options) => init::init(config, options, out),
         Command::Data(DataCommand::Check(options)) => data::check(config, options, out),
+        Command::Data(DataCommand::Disclosures(options)) => {
+            linked::disclosures(config, options, out)
+        }
         Command::Data(DataCommand::Expire(options)) => data::expire(config, options, out),
         Command::Ingest(options) => data::ingest(config, options, out),
         Command::Policy(PolicyCommand::Keygen(options)) => policy::keygen(options, out),
@@ -226,6 +234,7 @@ fn execute(arguments: &Arguments, out: &mut dyn Write) -> Result<Done, Failure> 
         Command::Tokens(TokensCommand::List(options)) => serve::list(config, options, out),
         Command::Keys(KeysCommand::Show(options)) => keys::show(config, options, out),
         Command::Keys(KeysCommand::Wrap(options)) => keys::wrap(config, options, out),
+        Command::Keys(KeysCommand::Link) => linked::link(config, out),
         Command::Keys(KeysCommand::Rotate) => keys::rotate(config, out),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -19,6 +19,7 @@ use std::{
 
 use chorale_dp::{Cap, Rational, Rho};
 use chorale_gate::{AgentCap, AgentCaps};
+use chorale_people::hand_over::Linked;
 use chorale_plan::{
     CohortRule, Derived, Mechanism, Policy, Refused, RoundSpec, SignOff, gaussian_cap,
 };
@@ -79,6 +80,9 @@ pub struct PolicyFile {
     /// Caps beside `epsilon_max`: rolling windows, families of tasks, all federations together.
     /// Default: none.
     pub caps: Vec<PolicyCap>,
+    /// Agents that summaries of customers who agreed may be given to, or taken from.
+    /// Default: none.
+    pub hand_over: Vec<Linked>,
 }
 
 /// A policy as it was read from its file, with its budget worked out.
@@ -195,6 +199,7 @@ impl Default for PolicyFile {
             stores_max_min: None,
             compliance_key: None,
             caps: Vec::new(),
+            hand_over: Vec::new(),
         }
     }
 }
@@ -251,6 +256,16 @@ impl StorePolicy {
         }
         if file.stores_max_min.is_some_and(|least| least < 2) {
             return wrong("stores_max_min", "2 or more, or absent");
+        }
+        let once = |(at, linked): (usize, &Linked)| {
+            linked.is_possible() && file.hand_over[..at].iter().all(|l| l.agent != linked.agent)
+        };
+        if !file.hand_over.iter().enumerate().all(once) {
+            return wrong(
+                "hand_over",
+                "agents named once each, with both keys as `client-agent keys link` prints them \
+                 and 1 to 366 days",
+            );
         }
         let compliance = file.compliance_key.as_deref().map(PublicKey::parse);
         if compliance == Some(None) {

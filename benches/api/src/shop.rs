@@ -73,6 +73,7 @@ impl Shop {
             receipt_key: Key::from_bytes([3; 32]),
             retention: Retention::default(),
             clock: Clock::Fixed(NOW_S),
+            linked: Vec::new(),
             elsewhere: Vec::new(),
         };
         let address = listen(chorale_api::service(parts).unwrap()).await;

@@ -9,6 +9,7 @@ use std::{
 
 use chorale_people::{
     Explain,
+    hand_over::{LinkKeys, Linked},
     keys::Key,
     live::Purpose,
     pseudonym::Pseudonymiser,
@@ -59,6 +60,8 @@ pub struct Parts {
     pub retention: Retention,
     /// The present.
     pub clock: Clock,
+    /// Agents that the store's signed policy links this one with.
+    pub linked: Vec<Linked>,
     /// Other places of the agent that hold something about people.
     pub elsewhere: Vec<Box<dyn Elsewhere>>,
 }
@@ -107,6 +110,9 @@ pub(crate) struct App {
     pub(crate) callers: Callers,
     pub(crate) limiter: Limiter,
     pub(crate) receipts: Receipts,
+    pub(crate) agent: String,
+    pub(crate) link_keys: LinkKeys,
+    pub(crate) linked: Vec<Linked>,
     pub(crate) answered: Answered,
     pub(crate) started: Instant,
 }
@@ -148,6 +154,9 @@ impl App {
             settings,
             callers,
             receipts: Receipts::new(&parts.receipt_key, &agent),
+            agent,
+            link_keys: LinkKeys::new(&parts.receipt_key),
+            linked: parts.linked,
             answered: Answered::default(),
             started: Instant::now(),
         })

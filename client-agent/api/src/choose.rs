@@ -52,7 +52,7 @@ const INTEREST_HALF_LIFE_DAYS: f64 = 7.0;
 impl Scored {
     /// Scores all items for a person, or for nobody in particular.
     pub(crate) fn of(view: Option<&View>, world: &World) -> Self {
-        let features = view.map(|view| view.features.clone()).unwrap_or_default();
+        let features = view.map(|view| view.taste.clone()).unwrap_or_default();
         let bought = !features.items.is_empty();
         let (counts, recent) = match view {
             Some(view) if !bought => {
@@ -69,7 +69,7 @@ impl Scored {
         Self { features, counts, scores, sums, bought }
     }
 
-    /// Whether the person has bought the item here.
+    /// Whether the person is known to have bought the item, here or at a linked agent's.
     pub(crate) fn has_bought(&self, item: u32) -> bool {
         self.features.items.binary_search_by_key(&item, |habit| habit.item).is_ok()
     }

@@ -12,6 +12,7 @@ use std::{
 use axum::body::Bytes;
 use chorale_people::{
     features::{Features, PersonRecord},
+    hand_over::{Disclosure, Received},
     live::{Aliases, Consents, LiveEvent, MergeEntry, Purpose, allows, combined, latest},
 };
 use chorale_plan::Pseudonym;
@@ -22,6 +23,7 @@ use crate::shelf::Shelf;
 pub(crate) struct Crowd {
     shards: Vec<RwLock<Shard>>,
     merges: RwLock<Merges>,
+    letters: RwLock<Vec<Disclosure>>,
     window_end_s: i64,
 }
 
@@ -46,6 +48,7 @@ struct Known {
     live: Vec<LiveEvent>,
     ids: HashSet<u64>,
     consents: Consents,
+    received: Vec<Received>,
     erased: bool,
 }
 
@@ -55,6 +58,10 @@ pub(crate) struct View {
     pub(crate) record: PersonRecord,
     /// What the purchases say.
     pub(crate) features: Features,
+    /// The same with what linked agents gave.
+    pub(crate) taste: Features,
+    /// Summaries that linked agents gave.
+    pub(crate) received: Vec<Received>,
     /// Live events of every kind, by ascending time.
     pub(crate) live: Vec<LiveEvent>,
     /// The latest word on each purpose over all channels.
@@ -74,7 +81,8 @@ impl Crowd {
     /// Nobody. Purchases at or after `window_end_s` are kept and not served from.
     pub(crate) fn new(window_end_s: i64) -> Self {
         let shards = (0..SHARDS).map(|_| RwLock::default()).collect();
-        Self { shards, merges: RwLock::default(), window_end_s }
+        let (merges, letters) = (RwLock::default(), RwLock::default());
+        Self { shards, merges, letters, window_end_s }
     }
 
     /// Replaces everybody by what the store holds.
@@ -102,11 +110,17 @@ impl Crowd {
         for (who, consents) in live.consents {
             of(who, &mut |known| known.consents.clone_from(&consents));
         }
+        for (who, received) in live.received {
+            of(who, &mut |known| known.received.clone_from(&received));
+        }
         for who in live.erased.into_keys() {
             of(who, &mut |known| *known = Known { erased: true, ..Known::default() });
         }
         let mut merges = self.merges.write().unwrap_or_else(PoisonError::into_inner);
         *merges = Merges { aliases: live.aliases, log: live.merge_log };
+        let mut letters = self.letters.write().unwrap_or_else(PoisonError::into_inner);
+        *letters = live.disclosures;
+        drop(letters);
         for (shard, persons) in self.shards.iter().zip(shards) {
             let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
             shard.persons = persons;
@@ -212,6 +226,32 @@ impl Crowd {
         self.change(who, |known| known.consents = consents);
     }
 
+    /// The log of letters about the person.
+    pub(crate) fn letters_of(&self, members: &[Pseudonym]) -> Vec<Disclosure> {
+        let about = |line: &&Disclosure| members.iter().any(|who| *who.as_bytes() == line.person);
+        let letters = self.letters.read().unwrap_or_else(PoisonError::into_inner);
+        letters.iter().filter(about).cloned().collect()
+    }
+
+    /// When the newest summary of `agent` about this pseudonym was made, Unix seconds.
+    pub(crate) fn received_s(&self, who: Pseudonym, agent: &str) -> Option<i64> {
+        let shard = self.shard(who).read().unwrap_or_else(PoisonError::into_inner);
+        let of = |received: &&Received| received.summary.from == agent;
+        shard.persons.get(&who)?.received.iter().find(of).map(|received| received.summary.time_s)
+    }
+
+    pub(crate) fn add_letter(&self, line: Disclosure, received: Option<Received>) {
+        if let Some(received) = received {
+            self.change(Pseudonym::from_bytes(line.person), |known| {
+                if !known.erased {
+                    known.received.retain(|other| other.summary.from != received.summary.from);
+                    known.received.push(received);
+                }
+            });
+        }
+        self.letters.write().unwrap_or_else(PoisonError::into_inner).push(line);
+    }
+
     pub(crate) fn merge(&self, entry: MergeEntry) {
         let (alias, into) = (Pseudonym::from_bytes(entry.alias), Pseudonym::from_bytes(entry.into));
         {
@@ -258,12 +298,14 @@ impl Crowd {
     fn make(&self, primary: Pseudonym, shelf: &Shelf) -> Option<View> {
         let members = self.members(primary);
         let (mut files, mut live, mut words) = (Vec::new(), Vec::new(), Vec::new());
+        let mut received = Vec::new();
         for member in &members {
             let shard = self.shard(*member).read().unwrap_or_else(PoisonError::into_inner);
             let Some(known) = shard.persons.get(member) else { continue };
             files.extend(known.file.clone());
             live.extend(known.live.iter().cloned());
             words.push(known.consents.clone());
+            received.extend(known.received.iter().cloned());
         }
         if files.is_empty() && live.is_empty() {
             return None;
@@ -273,8 +315,25 @@ impl Crowd {
         let record = combined(files, &live, |item| shelf.index_of(item));
         let features = Features::of(&record, self.window_end_s);
         let consents = latest(&words);
-        let profile = Mutex::new(None);
-        Some(View { record, features, live, consents, members, shelf_epoch: shelf.epoch, profile })
+        // Whoever no longer agrees to hand-overs is served from this channel alone.
+        if !allows(Some(&consents), Purpose::HandOver, true) {
+            received.clear();
+        }
+        let mut taste = features.clone();
+        for one in &received {
+            one.summary.add_to(&mut taste, |item| shelf.index_of(item));
+        }
+        Some(View {
+            record,
+            features,
+            taste,
+            received,
+            live,
+            consents,
+            members,
+            shelf_epoch: shelf.epoch,
+            profile: Mutex::new(None),
+        })
     }
 
     fn shard(&self, who: Pseudonym) -> &RwLock<Shard> {

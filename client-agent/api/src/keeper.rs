@@ -16,6 +16,7 @@ use std::{
 use chorale_people::{
     event::Kind,
     features::PersonRecord,
+    hand_over::{Disclosure, Received},
     live::{Consents, Erasure, ItemRecord, LiveEvent, MergeEntry},
     profiles::{Taste, TasteError},
     pseudonym::Pseudonymiser,
@@ -85,6 +86,8 @@ pub(crate) enum Work {
     Events(Vec<(Pseudonym, Vec<LiveEvent>)>),
     /// All consents of a person.
     Consents(Pseudonym, Consents),
+    /// A letter that is given or taken.
+    Letter(Disclosure, Option<Received>),
     /// What the store says about items; each closure makes the new word out of the old one.
     Items(Vec<(String, ItemEdit)>),
 }
@@ -307,6 +310,10 @@ impl Thread {
                     changes.push(Change::Consents(who, consents));
                     Ok(Kept::default())
                 }
+                Work::Letter(line, received) => {
+                    changes.push(Change::Letter(line, received));
+                    Ok(Kept::default())
+                }
                 Work::Items(edits) => {
                     let shelf = shelf.get_or_insert_with(|| Shelf::clone(&self.shelf));
                     self.items(edits, shelf, &mut changes).map_err(KeepError::Full)
@@ -406,6 +413,7 @@ impl Thread {
                 }
                 Change::Consents(who, consents) => shared.crowd.set_consents(who, consents),
                 Change::Merge(entry) => shared.crowd.merge(entry),
+                Change::Letter(line, received) => shared.crowd.add_letter(line, received),
                 Change::Item(..) => items = true,
             }
         }

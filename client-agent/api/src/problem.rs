@@ -37,6 +37,8 @@ pub(crate) enum Kind {
     UnknownUser,
     UnknownItem,
     UnknownSegment,
+    Unlinked,
+    Stale,
     NoSuchPath,
     WrongMethod,
     Conflict,
@@ -59,6 +61,8 @@ impl Kind {
             Self::UnknownUser => (S::NOT_FOUND, "unknown-user", "This user is unknown here"),
             Self::UnknownItem => (S::NOT_FOUND, "unknown-item", "This item is unknown here"),
             Self::UnknownSegment => (S::NOT_FOUND, "unknown-segment", "There is no such segment"),
+            Self::Unlinked => (S::FORBIDDEN, "unlinked", "There is no link to that agent"),
+            Self::Stale => (S::CONFLICT, "stale", "Something newer is there"),
             Self::NoSuchPath => (S::NOT_FOUND, "no-such-path", "There is no such path"),
             Self::WrongMethod => {
                 (S::METHOD_NOT_ALLOWED, "wrong-method", "This path takes another method")

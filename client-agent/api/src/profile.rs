@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use chorale_people::{
     calendar,
     features::PersonRecord,
+    hand_over::{self, Received},
     profiles::{self, Profile},
 };
 use serde::Serialize;
@@ -19,8 +20,12 @@ pub(crate) struct ProfileBody {
     pub(crate) known: bool,
     /// The instant that it describes, in UTC.
     as_of: String,
-    /// Where the knowledge comes from: this channel's own events only.
+    /// Where the knowledge comes from: `channel-only`, this channel's own events, or
+    /// `channel-and-linked`, with summaries that linked agents gave. Everything but `linked` is made
+    /// of this channel's own events; recommendations and rankings are made of both.
     knowledge: &'static str,
+    /// What linked agents gave.
+    linked: Vec<LinkedSummary>,
     /// Whether this store is the person's home.
     at_home: bool,
     /// Pseudonyms (channels) that were merged into this person.
@@ -41,6 +46,33 @@ pub(crate) struct ProfileBody {
     activity: Activity,
     /// Place in the space of tastes; empty without a model that has one.
     embedding: Vec<f32>,
+}
+
+/// What a linked agent said about the person.
+#[derive(Debug, Serialize, ToSchema)]
+struct LinkedSummary {
+    /// The agent.
+    agent: String,
+    /// When it said so, in UTC.
+    as_of: String,
+    /// Until when it is kept, in UTC.
+    until: String,
+    /// Baskets there.
+    baskets: u32,
+    /// Last purchase there, in UTC.
+    last: Option<String>,
+    /// The items that say most, strongest first.
+    items: Vec<LinkedItem>,
+}
+
+/// An item in a linked agent's summary.
+#[derive(Debug, Serialize, ToSchema)]
+struct LinkedItem {
+    item: String,
+    /// Baskets with it there.
+    baskets: u32,
+    /// Last purchase there, in UTC.
+    last: String,
 }
 
 /// Facts out of purchases.
@@ -136,7 +168,11 @@ impl ProfileBody {
         Self {
             known: view.is_some(),
             as_of: calendar::instant(as_of_s),
-            knowledge: "channel-only",
+            knowledge: match view {
+                Some(view) if !view.received.is_empty() => "channel-and-linked",
+                _ => "channel-only",
+            },
+            linked: view.into_iter().flat_map(|v| &v.received).map(LinkedSummary::of).collect(),
             at_home,
             channels: view.map_or(0, |view| view.members.len()),
             sources: sources.iter().map(ToString::to_string).collect(),
@@ -147,6 +183,25 @@ impl ProfileBody {
             segments: view.map(|view| routes::segments_of(app, view, world)).unwrap_or_default(),
             activity: view.map(Activity::of).unwrap_or_default(),
             embedding,
+        }
+    }
+}
+
+impl LinkedSummary {
+    fn of(received: &Received) -> Self {
+        let summary = &received.summary;
+        let item = |item: &hand_over::Item| LinkedItem {
+            item: item.item.clone(),
+            baskets: item.baskets,
+            last: calendar::instant(item.last_s),
+        };
+        Self {
+            agent: summary.from.clone(),
+            as_of: calendar::instant(summary.time_s),
+            until: calendar::instant(received.until_s),
+            baskets: summary.baskets,
+            last: (summary.baskets > 0).then(|| calendar::instant(summary.last_s)),
+            items: summary.items.iter().map(item).collect(),
         }
     }
 }

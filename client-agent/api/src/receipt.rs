@@ -39,6 +39,10 @@ struct Statement<'a> {
     live_rows: u64,
     consents: u64,
     merges: u64,
+    /// Summaries that linked agents had given.
+    received: u64,
+    /// Agents that summaries of the person were given to: they have to be told.
+    given_to: &'a std::collections::BTreeSet<String>,
     /// Entries in other places of the agent, such as what the person lost in each round.
     elsewhere: u64,
     note: &'static str,
@@ -75,6 +79,8 @@ impl Receipts {
             live_rows: removed.live_rows,
             consents: removed.consents,
             merges: removed.merges,
+            received: removed.received,
+            given_to: &removed.given_to,
             elsewhere,
             note: NOTE,
         };

@@ -51,7 +51,7 @@ impl Settings {
     /// Whether `purpose` needs a person's yes first.
     #[must_use]
     pub fn asks_first(&self, purpose: Purpose) -> bool {
-        self.consent_required.contains(&purpose)
+        purpose == Purpose::HandOver || self.consent_required.contains(&purpose)
     }
 
     /// The first key whose value cannot be meant, and what it must be.

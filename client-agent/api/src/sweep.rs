@@ -41,6 +41,11 @@ impl Sweep {
     /// Takes out of the store what is no longer kept. Serving goes on where that fails, since it
     /// would not be better otherwise; it is tried again soon.
     pub(crate) fn run(&self, store: &Store, catalogue: &Catalogue) {
+        let now_s = self.clock.now_s().min(Clock::System.now_s());
+        if let Err(error) = store.drop_old_letters(now_s) {
+            tracing::error!(%error, "summaries past their period cannot be taken out");
+            return self.after(AGAIN);
+        }
         let Some(cut) = self.cut() else { return self.after(EVERY) };
         match store.expire(&cut, catalogue) {
             Ok(expired) => {

@@ -10,6 +10,7 @@ pub mod evaluate;
 pub mod event;
 pub mod features;
 pub mod gather;
+pub mod hand_over;
 pub mod keys;
 pub mod live;
 mod parallel;

@@ -52,6 +52,8 @@ pub enum Purpose {
     Risk,
     /// A part in the federation's rounds.
     Training,
+    /// A summary for a linked agent; always asked first.
+    HandOver,
 }
 
 /// A person's word on one purpose.
@@ -115,7 +117,8 @@ crate::error::redacted!(LiveEvent, MergeEntry, Erasure);
 
 impl Purpose {
     /// Every purpose.
-    pub const ALL: [Self; 4] = [Self::Personalisation, Self::Marketing, Self::Risk, Self::Training];
+    pub const ALL: [Self; 5] =
+        [Self::Personalisation, Self::Marketing, Self::Risk, Self::Training, Self::HandOver];
 }
 
 /// Whether `purpose` is allowed: by the person's word, or without one by `default`.

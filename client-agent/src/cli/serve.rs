@@ -12,7 +12,7 @@ use chorale_api::{
 };
 use clap::Args;
 
-use super::{Agent, Done, OutputError, federation::shutdown_signal, table, write_json};
+use super::{Agent, Done, OutputError, federation::shutdown_signal, linked, table, write_json};
 use crate::{
     calendar,
     config::{Config, ConfigError},
@@ -46,7 +46,7 @@ pub(super) struct AddOptions {
 pub(super) struct ListOptions {
     /// Write the list as JSON.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 pub(super) fn serve(path: &Path, options: &Options, out: &mut dyn Write) -> Result<Done, Failure> {
@@ -78,6 +78,7 @@ pub(super) fn serve(path: &Path, options: &Options, out: &mut dyn Write) -> Resu
         receipt_key,
         retention: agent.config.retention_days.clone(),
         clock: options.as_of.map_or(Clock::System, Clock::Fixed),
+        linked: linked::linked(&agent)?,
         elsewhere: vec![Box::new(odometer)],
     };
     let nobody = Tokens::read(&agent.config.tokens_path())?.list().next().is_none();
@@ -105,7 +106,7 @@ pub(super) fn serve(path: &Path, options: &Options, out: &mut dyn Write) -> Resu
 
 /// The key that signs receipts; where there is none, a new one is made and sealed as the store's
 /// key is.
-fn receipt_key(agent: &Agent, store_key: &StoreKey) -> Result<Key, KeyError> {
+pub(super) fn receipt_key(agent: &Agent, store_key: &StoreKey) -> Result<Key, KeyError> {
     let path = agent.config.receipt_key_path();
     if path.exists() {
         return Key::open(&path, &agent.unlock);

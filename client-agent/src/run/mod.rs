@@ -695,6 +695,11 @@ fn read_catalogue(path: &Path) -> Result<Catalogue, RunError> {
     Catalogue::read_csv(&bytes).map_err(|source| RunError::Catalogue { path: path.into(), source })
 }
 
+/// Whose policies the agent obeys, as its membership says.
+pub(crate) fn administrator(config: &Config) -> Result<chorale_wire::PublicKey, RunError> {
+    error::identity(config).map(|(_, _, administrator)| administrator)
+}
+
 /// A generator seeded from the operating system; a new one for each use.
 pub(crate) fn system_rng() -> rand_chacha::ChaCha20Rng {
     let mut seed = Zeroizing::new([0u8; 32]);

@@ -3,6 +3,7 @@
 mod attribution;
 mod batch;
 mod events;
+mod hand_over;
 mod health;
 mod items;
 mod person;
@@ -76,6 +77,8 @@ fn described() -> (Router<Arc<App>>, OpenApi) {
         .routes(routes!(segments::members))
         .routes(routes!(person::export))
         .routes(routes!(person::erase))
+        .routes(routes!(hand_over::give))
+        .routes(routes!(hand_over::take))
         .routes(routes!(person::pseudonyms))
         .route_layer(allow(&[Administrator]));
     OpenApiRouter::with_openapi(openapi::base())

@@ -9,6 +9,7 @@ use axum::{
 };
 use chorale_people::{
     calendar,
+    hand_over::Disclosure,
     live::{Consent, Consents, Erasure, MergeEntry, Purpose},
     store::Removed,
 };
@@ -37,6 +38,9 @@ pub(crate) struct Words {
     risk: Option<bool>,
     /// A part in the federation's rounds.
     training: Option<bool>,
+    /// Summaries for linked agents; a no unless there is a yes.
+    #[serde(rename = "hand-over")]
+    hand_over: Option<bool>,
 }
 
 /// Consents in force.
@@ -48,7 +52,7 @@ pub(crate) struct ConsentList {
 /// One purpose.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ConsentLine {
-    /// `personalisation`, `marketing`, `risk` or `training`.
+    /// `personalisation`, `marketing`, `risk`, `training` or `hand-over`.
     #[schema(value_type = String)]
     purpose: Purpose,
     /// Whether the person's data may be used so.
@@ -70,6 +74,8 @@ pub(crate) struct Export {
     consents: Vec<ConsentLine>,
     /// Merges and un-merges of channels.
     merges: Vec<MergeLine>,
+    /// Letters to and from linked agents; what they gave stands in the profile.
+    disclosures: Vec<DisclosureLine>,
     /// The profile that is made of it.
     profile: ProfileBody,
 }
@@ -116,6 +122,21 @@ pub(crate) struct MergeLine {
     into: String,
     /// Whether a merge was undone.
     undone: bool,
+}
+
+/// A letter to or from a linked agent.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct DisclosureLine {
+    /// When, in UTC.
+    time: String,
+    /// Whether this agent gave; otherwise it was given.
+    given: bool,
+    /// The other agent.
+    agent: String,
+    /// Items in the letter.
+    items: u32,
+    /// SHA-256 over the letter, as hexadecimal digits; the same at both agents.
+    letter: String,
 }
 
 /// Who joins or leaves.
@@ -243,6 +264,7 @@ pub(super) async fn set_consents(
         (Purpose::Marketing, words.marketing),
         (Purpose::Risk, words.risk),
         (Purpose::Training, words.training),
+        (Purpose::HandOver, words.hand_over),
     ];
     for (purpose, granted) in said {
         if let Some(granted) = granted {
@@ -290,6 +312,7 @@ pub(super) async fn export(
         live,
         consents: consent_lines(&app, &app.shared.crowd.consents(who)),
         merges: merges.collect(),
+        disclosures: app.shared.crowd.letters_of(&members).iter().map(DisclosureLine::of).collect(),
         profile: ProfileBody::of(&app, view.as_deref(), &world),
     };
     let fallback = view.is_none().then_some(Fallback::UnknownUser);
@@ -416,7 +439,7 @@ pub(super) async fn pseudonyms(
     Ok(context.answer(&app.world(), "pseudonyms", None, Pseudonyms { persons: persons? }))
 }
 
-fn refuse_erased(app: &App, who: Pseudonym) -> Result<(), Problem> {
+pub(super) fn refuse_erased(app: &App, who: Pseudonym) -> Result<(), Problem> {
     match app.shared.crowd.is_erased(who) {
         true => Err(Problem::new(Kind::UnknownUser, "this user was erased")),
         false => Ok(()),
@@ -440,6 +463,18 @@ fn consent_lines(app: &App, consents: &Consents) -> Vec<ConsentLine> {
             since: consents.get(&purpose).map(|consent| calendar::instant(consent.time_s)),
         })
         .collect()
+}
+
+impl DisclosureLine {
+    fn of(line: &Disclosure) -> Self {
+        Self {
+            time: calendar::instant(line.time_s),
+            given: line.given,
+            agent: line.agent.clone(),
+            items: line.items,
+            letter: line.letter.to_string(),
+        }
+    }
 }
 
 impl HistoryLine {

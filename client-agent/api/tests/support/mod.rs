@@ -110,11 +110,11 @@ pub(crate) fn ingest_into(store: &Store) {
 }
 
 pub(crate) fn start(dir: &Path, settings: Settings) -> Router {
-    start_keeping(dir, settings, Retention::default())
+    chorale_api::service(parts(dir, settings)).unwrap()
 }
 
-fn start_keeping(dir: &Path, settings: Settings, retention: Retention) -> Router {
-    let parts = Parts {
+fn parts(dir: &Path, settings: Settings) -> Parts {
+    Parts {
         agent: "store-367".into(),
         home: "367".into(),
         window_end_s: i64::MAX,
@@ -124,11 +124,11 @@ fn start_keeping(dir: &Path, settings: Settings, retention: Retention) -> Router
         settings,
         tokens: dir.join("keys/tokens.toml"),
         receipt_key: Key::from_bytes([3; 32]),
-        retention,
+        retention: Retention::default(),
         clock: Clock::Fixed(NOW_S),
+        linked: Vec::new(),
         elsewhere: Vec::new(),
-    };
-    chorale_api::service(parts).unwrap()
+    }
 }
 
 impl Shop {
@@ -139,6 +139,15 @@ impl Shop {
     pub(crate) fn with(settings: Settings) -> Self {
         let dir = tempfile::tempdir().unwrap();
         ingest_into(&store(dir.path()));
+        Self::of(dir, settings)
+    }
+
+    /// A store that has read no file.
+    pub(crate) fn empty() -> Self {
+        Self::of(tempfile::tempdir().unwrap(), Settings::default())
+    }
+
+    fn of(dir: tempfile::TempDir, settings: Settings) -> Self {
         std::fs::create_dir(dir.path().join("keys")).unwrap();
         let tokens = dir.path().join("keys/tokens.toml");
         let add = |name, role| Tokens::add(&tokens, name, role).unwrap();
@@ -152,7 +161,14 @@ impl Shop {
 
     /// The same store, after a restart with periods for what is kept.
     pub(crate) fn keeping(self, retention: Retention) -> Self {
-        let service = start_keeping(self.dir.path(), Settings::default(), retention);
+        self.restarted_with(|parts| parts.retention = retention)
+    }
+
+    /// The same store, after a restart with other parts.
+    pub(crate) fn restarted_with(self, change: impl FnOnce(&mut Parts)) -> Self {
+        let mut parts = parts(self.dir.path(), Settings::default());
+        change(&mut parts);
+        let service = chorale_api::service(parts).unwrap();
         Self { service, ..self }
     }
 

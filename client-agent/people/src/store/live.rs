@@ -2,9 +2,10 @@
 //!
 //! `live` holds events under pseudonym and a running number, a row for each batch; `consents`,
 //! `merges` and `erased` one row for each pseudonym; `merge_log` one for each change; `items` one
-//! for each item, under a keyed hash of its id.
+//! for each item, under a keyed hash of its id; `received` a summary under pseudonym and the hash of
+//! the agent that gave it; `disclosures` a line for each letter given or taken.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chorale_plan::Pseudonym;
 use chorale_task::Catalogue;
@@ -13,6 +14,7 @@ use redb::{ReadableTable, TableDefinition, TableError};
 use super::{META, ORIGINS, PERSONS, PROFILES, SealError, Sealed, Store, StoreError};
 use crate::{
     features::{Contributors, PersonRecord, Who},
+    hand_over::{Disclosure, Received},
     live::{
         Aliases, Consents, Erasure, ItemRecord, LiveEvent, MergeEntry, Purpose, allows,
         for_training, latest,
@@ -26,6 +28,8 @@ pub(super) const MERGES: Sealed = TableDefinition::new("merges");
 pub(super) const MERGE_LOG: Sealed = TableDefinition::new("merge_log");
 pub(super) const ERASED: Sealed = TableDefinition::new("erased");
 pub(super) const ITEMS: Sealed = TableDefinition::new("items");
+pub(super) const RECEIVED: Sealed = TableDefinition::new("received");
+pub(super) const DISCLOSURES: Sealed = TableDefinition::new("disclosures");
 
 /// Everything that these tables hold.
 #[derive(Default)]
@@ -42,6 +46,10 @@ pub struct Live {
     pub erased: BTreeMap<Pseudonym, Erasure>,
     /// The store's items, in the order in which it named them.
     pub items: Vec<ItemRecord>,
+    /// Summaries that linked agents gave, by pseudonym.
+    pub received: BTreeMap<Pseudonym, Vec<Received>>,
+    /// Every letter given or taken, oldest first.
+    pub disclosures: Vec<Disclosure>,
 }
 
 /// One change; several are one transaction.
@@ -55,10 +63,12 @@ pub enum Change {
     Merge(MergeEntry),
     /// An item and the key that it stands under.
     Item([u8; 32], ItemRecord),
+    /// A letter that was given, or taken with what it says.
+    Letter(Disclosure, Option<Received>),
 }
 
 /// What an erasure took out of the store.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Removed {
     /// Pseudonyms of the person.
     pub pseudonyms: u64,
@@ -72,6 +82,10 @@ pub struct Removed {
     pub consents: u64,
     /// Merges in force, and lines of their log.
     pub merges: u64,
+    /// Summaries that linked agents gave.
+    pub received: u64,
+    /// Agents that summaries of the person were given to, by name.
+    pub given_to: BTreeSet<String>,
 }
 
 crate::error::redacted!(Live, Change);
@@ -96,6 +110,11 @@ impl Store {
         live.erased = self.all(ERASED)?;
         live.items = self.rows(ITEMS)?.into_iter().map(|(_, item)| item).collect();
         live.items.sort_by_key(|item: &ItemRecord| item.position);
+        for (key, received) in self.rows::<Received>(RECEIVED)? {
+            let (who, _) = key.split_first_chunk::<32>().ok_or_else(|| self.misplaced())?;
+            live.received.entry(Pseudonym::from_bytes(*who)).or_default().push(received);
+        }
+        live.disclosures = self.rows(DISCLOSURES)?.into_iter().map(|(_, line)| line).collect();
         Ok(live)
     }
 
@@ -134,7 +153,9 @@ impl Store {
                 removed.merges += store.remove(transaction, MERGES, key)?;
                 let of = |key: &[u8]| key.starts_with(who.as_bytes());
                 removed.live_rows += store.remove_where(transaction, LIVE, of)?;
+                removed.received += store.remove_where(transaction, RECEIVED, of)?;
             }
+            removed.given_to = store.given_to(transaction, person)?;
             removed.merges += store.forget_merges(transaction, person)?;
             let erasure = receipt(&removed);
             for who in person {
@@ -144,6 +165,23 @@ impl Store {
             Ok(())
         })?;
         made.ok_or_else(|| self.misplaced())
+    }
+
+    /// Takes out summaries of linked agents that may be kept no longer at `now_s` (Unix seconds); how
+    /// many.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then nothing is changed.
+    pub fn drop_old_letters(&self, now_s: i64) -> Result<u64, StoreError> {
+        if self.rows::<Received>(RECEIVED)?.iter().all(|(_, one)| one.until_s > now_s) {
+            return Ok(0);
+        }
+        let mut dropped = 0;
+        self.write(|store, transaction| {
+            dropped = store.expire_received(transaction, now_s)?;
+            store.renewed(transaction)
+        })?;
+        Ok(dropped)
     }
 
     /// Whether and how a person was erased.
@@ -226,7 +264,7 @@ impl Store {
         let (records, live) = (self.persons()?, self.live()?);
         let mut persons: BTreeMap<Pseudonym, (Vec<&PersonRecord>, Vec<&LiveEvent>)> =
             BTreeMap::new();
-        let mut refused = std::collections::BTreeSet::new();
+        let mut refused = BTreeSet::new();
         for known in records.keys() {
             let primary = live.aliases.primary(*known);
             let person = persons.entry(primary).or_default();
@@ -299,17 +337,77 @@ impl Store {
                 } else {
                     self.put(transaction, MERGES, &entry.alias, &entry.into)?;
                 }
-                let open = transaction
-                    .open_table(MERGE_LOG)
-                    .map_err(|error| self.failed("written", error))?;
-                let last = open.last().map_err(|error| self.failed("read", error))?;
-                let last = last.and_then(|(key, _)| key.value().try_into().ok());
-                drop(open);
-                let number = last.map_or(0, |number| u64::from_be_bytes(number) + 1);
+                let number = self.next_line(transaction, MERGE_LOG)?;
                 self.put(transaction, MERGE_LOG, &number.to_be_bytes(), entry)
             }
             Change::Item(key, item) => self.put(transaction, ITEMS, key, item),
+            Change::Letter(line, received) => {
+                let who = Pseudonym::from_bytes(line.person);
+                if self.is_erased(transaction, who)? {
+                    return Ok(());
+                }
+                if let Some(received) = received {
+                    let from = chorale_wire::Digest::plain(line.agent.as_bytes());
+                    let key = [who.as_bytes().as_slice(), from.as_bytes()].concat();
+                    self.put(transaction, RECEIVED, &key, received)?;
+                }
+                let number = self.next_line(transaction, DISCLOSURES)?;
+                self.put(transaction, DISCLOSURES, &number.to_be_bytes(), line)
+            }
         }
+    }
+
+    /// The number of a log's next line.
+    fn next_line(
+        &self,
+        transaction: &redb::WriteTransaction,
+        log: Sealed,
+    ) -> Result<u64, StoreError> {
+        let open = transaction.open_table(log).map_err(|error| self.failed("written", error))?;
+        let last = open.last().map_err(|error| self.failed("read", error))?;
+        let last = last.and_then(|(key, _)| key.value().try_into().ok());
+        Ok(last.map_or(0, |number| u64::from_be_bytes(number) + 1))
+    }
+
+    /// The agents that summaries of this person were given to.
+    fn given_to(
+        &self,
+        transaction: &redb::WriteTransaction,
+        person: &[Pseudonym],
+    ) -> Result<BTreeSet<String>, StoreError> {
+        let open =
+            transaction.open_table(DISCLOSURES).map_err(|error| self.failed("written", error))?;
+        let mut agents = BTreeSet::new();
+        for entry in open.iter().map_err(|error| self.failed("read", error))? {
+            let (key, sealed) = entry.map_err(|error| self.failed("read", error))?;
+            let bytes = self.unseal(DISCLOSURES, key.value(), sealed.value())?;
+            let line: Disclosure = self.decode(&bytes)?;
+            if line.given && person.iter().any(|who| *who.as_bytes() == line.person) {
+                agents.insert(line.agent);
+            }
+        }
+        Ok(agents)
+    }
+
+    /// Takes out summaries of linked agents that may be kept no longer; how many.
+    pub(super) fn expire_received(
+        &self,
+        transaction: &redb::WriteTransaction,
+        now_s: i64,
+    ) -> Result<u64, StoreError> {
+        let mut gone = Vec::new();
+        {
+            let open =
+                transaction.open_table(RECEIVED).map_err(|error| self.failed("written", error))?;
+            for entry in open.iter().map_err(|error| self.failed("read", error))? {
+                let (key, sealed) = entry.map_err(|error| self.failed("read", error))?;
+                let bytes = self.unseal(RECEIVED, key.value(), sealed.value())?;
+                if self.decode::<Received>(&bytes)?.until_s <= now_s {
+                    gone.push(key.value().to_vec());
+                }
+            }
+        }
+        self.remove_where(transaction, RECEIVED, |key| gone.iter().any(|one| one == key))
     }
 
     /// The number of a person's next row of events.
