@@ -5,6 +5,7 @@ mod data;
 mod data_page;
 mod evaluate;
 mod evaluation_page;
+mod features;
 mod federation;
 mod init;
 mod journal;
@@ -70,6 +71,9 @@ enum Command {
     /// What this agent gave to the federation, and whether its record of it was restored.
     #[command(subcommand)]
     Journal(JournalCommand),
+    /// Features that the configuration declares.
+    #[command(subcommand)]
+    Features(FeaturesCommand),
     /// Customers' profiles.
     #[command(subcommand)]
     Profiles(ProfilesCommand),
@@ -164,6 +168,16 @@ enum KeysCommand {
 }
 
 #[derive(Debug, Subcommand)]
+enum FeaturesCommand {
+    /// What is declared: owner, purpose, type, range.
+    List(features::ListOptions),
+    /// Values of all customers at past instants, for the store's own models: a line of JSON each.
+    ///
+    /// It names customers by pseudonym, and goes to the standard output in the clear.
+    Table(features::TableOptions),
+}
+
+#[derive(Debug, Subcommand)]
 enum ProfilesCommand {
     /// What the agent knows about one customer.
     Show(person::ShowOptions),
@@ -223,6 +237,8 @@ fn execute(arguments: &Arguments, out: &mut dyn Write) -> Result<Done, Failure> 
         Command::Run(options) => federation::run(config, options, out),
         Command::Journal(JournalCommand::Show(options)) => journal::show(config, options, out),
         Command::Journal(JournalCommand::Acknowledge) => journal::acknowledge(config, out),
+        Command::Features(FeaturesCommand::List(options)) => features::list(config, options, out),
+        Command::Features(FeaturesCommand::Table(options)) => features::table(config, options, out),
         Command::Profiles(ProfilesCommand::Show(options)) => person::show(config, options, out),
         Command::Profiles(ProfilesCommand::Refresh) => person::refresh(config, out),
         Command::Person(PersonCommand::Privacy(options)) => odometer::show(config, options, out),

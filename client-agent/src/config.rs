@@ -6,7 +6,7 @@ use std::{
 };
 
 use chorale_observe::{Settings, Source};
-use chorale_people::retention::Retention;
+use chorale_people::{features::Declared, retention::Retention};
 use chorale_wire::{AgentId, FederationId};
 use serde::{Deserialize, Serialize};
 
@@ -57,6 +57,9 @@ pub struct Config {
     /// What counts as a bad row.
     #[serde(default)]
     pub cleaning: Cleaning,
+    /// Features of the store's own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub features: Vec<Declared>,
     /// For how many days events are kept; for ever where nothing is said.
     #[serde(default)]
     pub retention_days: Retention,
@@ -256,6 +259,22 @@ impl Config {
         }
         if !(64..=1 << 24).contains(&self.memory_limit_mib) {
             return wrong("memory_limit_mib", "64 to 16777216");
+        }
+        if let Some((place, key, expected)) = Declared::first_wrong(&self.features) {
+            return wrong(&format!("features[{place}].{key}"), expected);
+        }
+        let declared = |name: &Option<String>| {
+            name.as_ref().is_some_and(|name| self.features.iter().any(|f| f.name == *name))
+        };
+        for (place, segment) in self.serve.segments.iter().enumerate() {
+            let meant = |condition: &chorale_api::Condition| {
+                condition.is_feature() == condition.feature.is_some()
+                    && (!condition.is_feature() || declared(&condition.feature))
+            };
+            if !segment.all.iter().all(meant) {
+                let key = format!("serve.segments[{place}].all");
+                return wrong(&key, "conditions in which fact = \"feature\" names a declared one");
+            }
         }
         if !self.retention_days.is_possible() {
             return wrong("retention_days", "whole days from 1 to 36500 for each kind of event");

@@ -96,14 +96,14 @@ async fn take_in(
 ) -> Result<Ingested, Failure> {
     let window_end_s = config.held_out_from_s().unwrap_or(i64::MAX);
     let before = store.reading()?;
-    let known_before = before.clone();
     let recipe = recipe(config, catalogue, names);
     let same = before.as_ref().filter(|before| before.recipe == recipe);
     let sources = Sources::list(config.reading(), time(now_s), same).await?;
     let plan = Plan::new(config.reading(), &sources, recipe, before.as_ref(), wanted).await?;
     let bytes_max = config.memory_bytes(EVENTS_SHARE);
     let mut gather = Gather::new(&config.data_dir, bytes_max, config.cleaning.repeated_id);
-    let (mut read, mut reading, added, known, files) = match (plan, store.ingest()?, before) {
+    let (mut read, mut reading, added, known, files) = match (plan, store.ingest()?, before.clone())
+    {
         (Some(plan), ..) => {
             let (added, known, files) = (plan.adds, plan.known, plan.to_read);
             let reading = plan.reading.clone();
@@ -127,7 +127,7 @@ async fn take_in(
     let gathered = gather.finish();
     let runs = gathered.runs();
     let how = TakeIn {
-        before: known_before.as_ref(),
+        before: before.as_ref(),
         add: added,
         items: catalogue.len(),
         window_end_s,

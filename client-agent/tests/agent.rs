@@ -503,6 +503,57 @@ fn periods_end_in_ingests_and_by_command() {
 }
 
 #[test]
+fn declared_features_make_a_table_of_the_past() {
+    let csv = format!(
+        "{HEADER}2017-10-01 10:00:00,1,367,APPLES,1,2.5,1,1\n\
+         2017-11-01 00:00:00,1,367,PEARS,1,4,2,2\n2017-10-05 10:00:00,2,367,MATCHES,1,1,3,3\n"
+    );
+    let shop = Shop::new(&csv);
+    let feature = "[[features]]\nname = 'fruit-spend'\nowner = 'crm'\npurpose = 'marketing'\n\
+        measure = 'amount'\ncategory = 'FRUIT'\nrange = [0.0, 100.0]\nttl_hours = 24\n";
+    let config = config(SQL);
+    shop.write("agent.toml", &format!("{config}\n{}", feature.replace("'crm'", "''")));
+    assert!(shop.refused(&["features", "list"]).contains("features[0].owner"));
+    let segment = "[[serve.segments]]\nid = 'x'\ntitle = 'x'\n\
+        all = [{ fact = 'feature', feature = 'spend', min = 1.0 }]\n";
+    shop.write("agent.toml", &format!("{config}\n{feature}\n{segment}"));
+    assert!(shop.refused(&["features", "list"]).contains("serve.segments[0].all"));
+    shop.write("agent.toml", &format!("{config}\n{feature}"));
+    shop.json(&["ingest", "--json"]);
+    let listed = shop.run(&["features", "list"]);
+    for word in ["fruit-spend", "crm", "marketing", "number", "0 to 100"] {
+        assert!(text(&listed.stdout).contains(word), "{}", text(&listed.stdout));
+    }
+    let table = shop.run(&["features", "table", "--at", "2017-11-01,2017-11-01T00:00:01Z"]);
+    let lines: Vec<Value> =
+        text(&table.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 4);
+    let value = |at: &str| {
+        let mut values: Vec<f64> = lines
+            .iter()
+            .filter(|line| line["at"] == at)
+            .map(|line| line["features"]["fruit-spend"].as_f64().unwrap())
+            .collect();
+        values.sort_by(f64::total_cmp);
+        values
+    };
+    // What happened at the instant itself is not in its value.
+    assert_eq!(value("2017-11-01T00:00:00Z"), [0.0, 2.5]);
+    assert_eq!(value("2017-11-01T00:00:01Z"), [0.0, 6.5]);
+    // An agent can say who it is to another's policy, which checks what it is told.
+    let entry = shop.run(&["keys", "link"]);
+    let entry = text(&entry.stdout).replace("give = false", "give = true");
+    let policy = fs::read_to_string(shop.path("policy.toml")).unwrap();
+    shop.write("policy.toml", &format!("{policy}\n{entry}"));
+    let (policy, _) = StorePolicy::read(&shop.path("policy.toml")).unwrap();
+    let linked = &policy.rules().hand_over;
+    assert!(linked.len() == 1 && linked[0].give && !linked[0].take && linked[0].days == 30);
+    shop.write("policy.toml", &format!("{entry}\n{entry}"));
+    assert!(StorePolicy::read(&shop.path("policy.toml")).is_err());
+    assert_eq!(shop.json(&["data", "disclosures", "--json"]), serde_json::json!([]));
+}
+
+#[test]
 fn evaluation_is_honest_about_what_was_kept_back() {
     // Two dozen customers with a habit each; half of them take to bread in the last month.
     let mut csv = String::from(HEADER);

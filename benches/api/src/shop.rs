@@ -73,6 +73,7 @@ impl Shop {
             receipt_key: Key::from_bytes([3; 32]),
             retention: Retention::default(),
             clock: Clock::Fixed(NOW_S),
+            features: Vec::new(),
             linked: Vec::new(),
             elsewhere: Vec::new(),
         };

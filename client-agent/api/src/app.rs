@@ -9,6 +9,7 @@ use std::{
 
 use chorale_people::{
     Explain,
+    features::Declared,
     hand_over::{LinkKeys, Linked},
     keys::Key,
     live::Purpose,
@@ -60,6 +61,8 @@ pub struct Parts {
     pub retention: Retention,
     /// The present.
     pub clock: Clock,
+    /// Features that the store declares.
+    pub features: Vec<Declared>,
     /// Agents that the store's signed policy links this one with.
     pub linked: Vec<Linked>,
     /// Other places of the agent that hold something about people.
@@ -113,6 +116,7 @@ pub(crate) struct App {
     pub(crate) agent: String,
     pub(crate) link_keys: LinkKeys,
     pub(crate) linked: Vec<Linked>,
+    pub(crate) features: Vec<Declared>,
     pub(crate) answered: Answered,
     pub(crate) started: Instant,
 }
@@ -157,6 +161,7 @@ impl App {
             agent,
             link_keys: LinkKeys::new(&parts.receipt_key),
             linked: parts.linked,
+            features: parts.features,
             answered: Answered::default(),
             started: Instant::now(),
         })

@@ -71,6 +71,8 @@ pub(crate) struct View {
     shelf_epoch: u64,
     /// The profile as it is sent, and the world that it was made in.
     profile: Mutex<Option<(u64, Bytes)>>,
+    /// Values of declared features and when they were made.
+    values: Mutex<HashMap<String, (i64, Option<f64>)>>,
 }
 
 chorale_people::error::redacted!(View, Crowd);
@@ -333,6 +335,7 @@ impl Crowd {
             members,
             shelf_epoch: shelf.epoch,
             profile: Mutex::new(None),
+            values: Mutex::default(),
         })
     }
 
@@ -351,6 +354,28 @@ impl View {
     /// Whether the person's data may be used so.
     pub(crate) fn allows(&self, purpose: Purpose, ask_first: bool) -> bool {
         allows(Some(&self.consents), purpose, !ask_first)
+    }
+
+    /// A feature's value and when it was made (Unix seconds): the kept one, unless it is more than
+    /// `age_max_s` older than `now_s`.
+    pub(crate) fn value(
+        &self,
+        name: &str,
+        now_s: i64,
+        age_max_s: i64,
+        make: impl FnOnce() -> Option<f64>,
+    ) -> (i64, Option<f64>) {
+        let mut kept = self.values.lock().unwrap_or_else(PoisonError::into_inner);
+        match kept.get(name) {
+            Some((made_s, value)) if (0..=age_max_s).contains(&(now_s - made_s)) => {
+                (*made_s, *value)
+            }
+            _ => {
+                let made = (now_s, make());
+                kept.insert(name.to_owned(), made);
+                made
+            }
+        }
     }
 
     /// The profile as it is sent, made by `make` unless the one of this world is still there.

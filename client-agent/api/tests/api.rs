@@ -4,9 +4,9 @@
 mod support;
 
 use axum::{body::Body, http::Request};
-use chorale_api::Settings;
+use chorale_api::{Segment, Settings};
 use chorale_people::{
-    features::Who,
+    features::{Declared, Measure, Who},
     live::Purpose,
     retention::{Retention, Subject},
 };
@@ -466,6 +466,65 @@ async fn what_is_past_its_period_is_gone_and_does_not_come_back() {
     let rows: Vec<_> = live.events.values().flatten().collect();
     assert_eq!(rows.len(), 3);
     assert!(rows.iter().all(|event| event.text.is_none()));
+}
+
+#[tokio::test]
+async fn declared_features_have_values_owners_and_an_end() {
+    let declared = |name: &str, purpose, measure, refresh_hours| Declared {
+        name: name.into(),
+        owner: "crm".into(),
+        purpose,
+        measure,
+        kinds: vec![chorale_people::Kind::Purchase],
+        department: None,
+        category: None,
+        days: Some(30),
+        range: [0.0, 100.0],
+        missing: None,
+        ttl_hours: 24,
+        refresh_hours,
+    };
+    let segment: Segment = serde_json::from_value(json!({
+        "id": "spenders", "title": "Spent ten or more in a month",
+        "all": [{"fact": "feature", "feature": "spent-30d", "min": 10.0}]
+    }))
+    .unwrap();
+    let shop = Shop::new().restarted_with(|parts| {
+        parts.features = vec![
+            declared("spent-30d", Purpose::Marketing, Measure::Amount, 1),
+            declared("risk-items", Purpose::Risk, Measure::Items, 0),
+            declared("gap", Purpose::Marketing, Measure::GapDays, 0),
+        ];
+        parts.settings.segments = vec![segment];
+    });
+    let listed = shop.ask("GET", "/v1/features", None).await;
+    assert_eq!(listed["features"].as_array().unwrap().len(), 3);
+    assert_eq!(
+        (&listed["features"][1]["type"], &listed["features"][1]["owner"]),
+        (&json!("count"), &json!("crm"))
+    );
+    let nobody = shop.ask("GET", "/v1/users/nobody/features", None).await;
+    assert_eq!((&nobody["fallback"], &nobody["features"]), (&json!("unknown-user"), &json!({})));
+    let bought = |id: &str, amount: f64| json!([{"type": "purchase", "user": "spender", "item": "PEARS", "amount": amount, "id": id}]);
+    shop.ask("POST", "/v1/events", bought("e1", 9.0)).await;
+    let values = || shop.ask("GET", "/v1/users/spender/features", None);
+    let first = values().await;
+    assert_eq!(first["features"]["spent-30d"]["value"], 9.0);
+    assert_eq!(first["features"]["spent-30d"]["as_of"], "2026-01-01T12:00:00Z");
+    assert_eq!(first["features"]["spent-30d"]["expires"], "2026-01-02T12:00:00Z");
+    assert_eq!(first["features"]["gap"], Value::Null, "one purchase has no rhythm");
+    let members = || shop.ask("GET", "/v1/segments/spenders/members", None);
+    let before = members().await["persons"].as_array().unwrap().len();
+    // A new event counts at once, whatever refresh says; the range ends at a hundred.
+    shop.ask("POST", "/v1/events", bought("e2", 900.0)).await;
+    assert_eq!(values().await["features"]["spent-30d"]["value"], 100.0);
+    assert_eq!(members().await["persons"].as_array().unwrap().len(), before + 1);
+    shop.ask("PUT", "/v1/users/spender/consents", json!({"risk": false})).await;
+    let second = values().await;
+    assert_eq!(
+        (&second["withheld"], &second["features"]["risk-items"]),
+        (&json!(["risk-items"]), &Value::Null)
+    );
 }
 
 #[tokio::test]

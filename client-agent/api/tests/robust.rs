@@ -242,6 +242,10 @@ fn the_document_describes_every_path() {
         "/v1/users/{user}/unmerge",
         "/v1/users/{user}",
         "/v1/users/{user}/risk",
+        "/v1/users/{user}/features",
+        "/v1/users/{user}/hand-over",
+        "/v1/hand-overs",
+        "/v1/features",
         "/v1/segments",
         "/v1/segments/{id}/members",
         "/v1/triggers",
@@ -251,7 +255,7 @@ fn the_document_describes_every_path() {
     ] {
         assert!(paths.contains_key(path), "{path}");
     }
-    assert_eq!(paths.len(), 20);
+    assert_eq!(paths.len(), 24);
     for (path, methods) in paths {
         for (method, operation) in methods.as_object().unwrap() {
             let answers = operation["responses"].as_object().unwrap();

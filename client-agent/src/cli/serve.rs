@@ -65,6 +65,7 @@ pub(super) fn serve(path: &Path, options: &Options, out: &mut dyn Write) -> Resu
     let store = Store::open(&agent.config.data_dir, &key)?;
     let odometer = Odometer::new(&agent.config.data_dir, &key);
     let receipt_key = receipt_key(&agent, &key)?;
+    let linked = linked::linked(&agent)?;
     let served = agent.config.served();
     let parts = Parts {
         agent: agent.config.agent.to_string(),
@@ -78,7 +79,8 @@ pub(super) fn serve(path: &Path, options: &Options, out: &mut dyn Write) -> Resu
         receipt_key,
         retention: agent.config.retention_days.clone(),
         clock: options.as_of.map_or(Clock::System, Clock::Fixed),
-        linked: linked::linked(&agent)?,
+        features: agent.config.features.clone(),
+        linked,
         elsewhere: vec![Box::new(odometer)],
     };
     let nobody = Tokens::read(&agent.config.tokens_path())?.list().next().is_none();

@@ -1,5 +1,6 @@
 //! A policy in words, for the people who sign it and for those who ask what it allows.
 
+use chorale_people::hand_over::Linked;
 use chorale_wire::AgentId;
 use serde::Serialize;
 
@@ -61,6 +62,7 @@ pub fn in_words(policy: &StorePolicy) -> Vec<String> {
         stores_max_min,
         compliance_key,
         caps,
+        hand_over,
     } = policy.rules();
     let cap = policy.cap().as_rational().to_f64_down();
     let tasks = if tasks.is_empty() { "none".into() } else { tasks.join(", ") };
@@ -101,7 +103,21 @@ pub fn in_words(policy: &StorePolicy) -> Vec<String> {
         },
     ];
     words.extend(caps.iter().map(cap_in_words));
+    words.extend(hand_over.iter().map(link_in_words));
     words
+}
+
+fn link_in_words(linked: &Linked) -> String {
+    let Linked { agent, give, take, days, .. } = linked;
+    let may = match (give, take) {
+        (true, true) => format!("given to and taken from '{agent}'"),
+        (true, false) => format!("given to '{agent}'"),
+        (false, true) => format!("taken from '{agent}'"),
+        (false, false) => return format!("'{agent}' is linked, and nothing is given or taken."),
+    };
+    let kept =
+        if *take { format!(" What was taken is kept for {days} days.") } else { String::new() };
+    format!("A summary of the purchases of a customer who has said yes may be {may}.{kept}")
 }
 
 fn cap_in_words(cap: &PolicyCap) -> String {
@@ -151,6 +167,14 @@ mod tests {
                 epsilon_max: 0.75,
                 across_federations: true,
             }],
+            hand_over: vec![Linked {
+                agent: "web-shop".into(),
+                seal_key: "b8".repeat(32),
+                sign_key: "c9".repeat(32),
+                give: true,
+                take: true,
+                days: 17,
+            }],
         };
         let words = in_words(&StorePolicy::new(file, Path::new("policy.toml")).unwrap()).join("\n");
         for value in [
@@ -168,6 +192,7 @@ mod tests {
             "1006",
             "1007",
             &"a7".repeat(32),
+            "given to and taken from 'web-shop'. What was taken is kept for 17 days",
             "'quarter': at most ε = 0.75 by gram over any 91 days, for all federations",
         ] {
             assert!(words.contains(value), "{value} is not in:\n{words}");

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use chorale_dp::{Aes256CtrRng, LayeredNoise, SeededLayer};
 use chorale_gate::{JournalRefusal, Permit, PermitError, Release};
+use chorale_people::retention::Cut;
 use chorale_plan::{Derived, RoundSpec};
 use chorale_secagg::PairwiseTicket;
 use chorale_task::{Catalogue, Model, from_plan};

@@ -3,6 +3,7 @@
 mod attribution;
 mod batch;
 mod events;
+mod features;
 mod hand_over;
 mod health;
 mod items;
@@ -45,6 +46,8 @@ const ANSWER_MAX: Duration = Duration::from_secs(60);
 
 type Roles = &'static [Role];
 
+pub(crate) use features::value_of;
+
 /// Everything under `/v1`, by who may use it, and its description.
 fn described() -> (Router<Arc<App>>, OpenApi) {
     use Role::{Administrator, Application, Auditor, Collector};
@@ -62,6 +65,7 @@ fn described() -> (Router<Arc<App>>, OpenApi) {
         .routes(routes!(similar::similar))
         .routes(routes!(rank::rank))
         .routes(routes!(person::profile))
+        .routes(routes!(features::of_user))
         .routes(routes!(person::consents, person::set_consents))
         .routes(routes!(person::merge))
         .routes(routes!(person::unmerge))
@@ -71,6 +75,7 @@ fn described() -> (Router<Arc<App>>, OpenApi) {
         .route_layer(allow(&[Application, Administrator]));
     let counted = OpenApiRouter::new()
         .routes(routes!(segments::segments))
+        .routes(routes!(features::declared))
         .routes(routes!(attribution::attribution))
         .route_layer(allow(&[Application, Administrator, Auditor]));
     let administered = OpenApiRouter::new()
@@ -121,7 +126,7 @@ pub(crate) fn segments_of(app: &App, view: &View, world: &World) -> Vec<String> 
     let now_s = world.serving.as_of_s();
     segments::all(app)
         .into_iter()
-        .filter(|segment| segment.holds(view, &world.shelf, now_s))
+        .filter(|segment| segment.holds(app, view, world, now_s))
         .map(|segment| segment.id)
         .collect()
 }

@@ -91,7 +91,7 @@ pub(super) async fn segments(
                 }
                 customers += 1;
                 for (size, segment) in sizes.iter_mut().zip(&all) {
-                    *size += usize::from(segment.holds(&view, &world.shelf, now_s));
+                    *size += usize::from(segment.holds(&app, &view, &world, now_s));
                 }
             }
             let sized = all.into_iter().zip(sizes);
@@ -131,7 +131,7 @@ pub(super) async fn members(
             for (position, who) in everybody.iter().enumerate() {
                 if let Some(view) = app.view(*who, &world)
                     && app.allows(&view, Purpose::Marketing)
-                    && segment.holds(&view, &world.shelf, now_s)
+                    && segment.holds(&app, &view, &world, now_s)
                 {
                     persons.push(hex::encode(who.as_bytes()));
                 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::days;
-use crate::{crowd::View, shelf::Shelf};
+use crate::{app::App, crowd::View, routes::value_of, world::World};
 
 /// A segment: everybody for whom all conditions hold.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -28,6 +28,9 @@ pub struct Condition {
     /// The category, for `category-share`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub category: Option<String>,
+    /// The declared feature, for `feature`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feature: Option<String>,
     /// At least this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min: Option<f64>,
@@ -56,6 +59,8 @@ pub enum Fact {
     CategoryShare,
     /// Items looked at, clicked on or put into the cart.
     Glances,
+    /// The value of a declared feature.
+    Feature,
 }
 
 /// The segments that every agent has.
@@ -66,7 +71,13 @@ pub(crate) fn built_in() -> Vec<Segment> {
         title: title.to_owned(),
         all: all
             .iter()
-            .map(|(fact, min, max)| Condition { fact: *fact, category: None, min: *min, max: *max })
+            .map(|(fact, min, max)| Condition {
+                fact: *fact,
+                category: None,
+                feature: None,
+                min: *min,
+                max: *max,
+            })
             .collect(),
     };
     use Fact::{Baskets, Glances, Overdue, RecencyDays, TenureDays};
@@ -106,19 +117,26 @@ pub(crate) fn built_in() -> Vec<Segment> {
 
 impl Segment {
     /// Whether the person belongs to it at `now_s` (Unix seconds).
-    pub(crate) fn holds(&self, view: &View, shelf: &Shelf, now_s: i64) -> bool {
-        !self.all.is_empty() && self.all.iter().all(|condition| condition.holds(view, shelf, now_s))
+    pub(crate) fn holds(&self, app: &App, view: &View, world: &World, now_s: i64) -> bool {
+        !self.all.is_empty() && self.all.iter().all(|one| one.holds(app, view, world, now_s))
     }
 }
 
 impl Condition {
-    fn holds(&self, view: &View, shelf: &Shelf, now_s: i64) -> bool {
-        self.value(view, shelf, now_s).is_some_and(|value| {
+    /// Whether it is about a declared feature.
+    #[must_use]
+    pub fn is_feature(&self) -> bool {
+        self.fact == Fact::Feature
+    }
+
+    fn holds(&self, app: &App, view: &View, world: &World, now_s: i64) -> bool {
+        self.value(app, view, world, now_s).is_some_and(|value| {
             self.min.is_none_or(|min| value >= min) && self.max.is_none_or(|max| value <= max)
         })
     }
 
-    fn value(&self, view: &View, shelf: &Shelf, now_s: i64) -> Option<f64> {
+    fn value(&self, app: &App, view: &View, world: &World, now_s: i64) -> Option<f64> {
+        let shelf = &world.shelf;
         let features = &view.features;
         let bought = features.baskets > 0;
         Some(match self.fact {
@@ -136,6 +154,11 @@ impl Condition {
                 });
                 let inside: u32 = inside.map(|habit| habit.baskets).sum();
                 (all > 0).then(|| f64::from(inside) / f64::from(all))?
+            }
+            Fact::Feature => {
+                let wanted = self.feature.as_deref()?;
+                let feature = app.features.iter().find(|feature| feature.name == wanted)?;
+                value_of(app, feature, view, world, now_s)?
             }
             Fact::Glances => {
                 let glance = [Kind::View, Kind::Click, Kind::CartAdd];

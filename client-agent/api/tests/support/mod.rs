@@ -126,6 +126,7 @@ fn parts(dir: &Path, settings: Settings) -> Parts {
         receipt_key: Key::from_bytes([3; 32]),
         retention: Retention::default(),
         clock: Clock::Fixed(NOW_S),
+        features: Vec::new(),
         linked: Vec::new(),
         elsewhere: Vec::new(),
     }

@@ -131,7 +131,7 @@ impl ItemHabit {
 }
 
 /// Median number of days between consecutive distinct days of `times` (ascending Unix seconds).
-fn median_gap_days(times: impl Iterator<Item = i64>) -> Option<f64> {
+pub(super) fn median_gap_days(times: impl Iterator<Item = i64>) -> Option<f64> {
     let mut days: Vec<i64> = times.map(|time| time.div_euclid(DAY_S)).collect();
     days.dedup();
     let mut gaps: Vec<i64> = days.windows(2).map(|pair| pair[1] - pair[0]).collect();
