@@ -1,6 +1,7 @@
 //! Secret keys in files of their own: 32 random bytes, readable by their owner only, in the clear
 //! or themselves sealed ([`wrap`]).
 
+mod chain;
 mod store_key;
 mod wrap;
 
@@ -13,6 +14,7 @@ use std::{
 
 use zeroize::Zeroizing;
 
+pub use chain::{NameKeys, NameRotation};
 pub use store_key::{Rotation, StoreKey};
 pub use wrap::{
     KeyFile, PASSPHRASE_BYTES_MIN, PASSPHRASE_VARIABLE, Passphrase, Unlock, UnlockSettings, Wrap,
@@ -80,6 +82,24 @@ pub enum KeyError {
     Short {
         /// Where it stands.
         place: PathBuf,
+    },
+    /// A rotation of the pseudonym key is not finished.
+    #[error("a rotation of the pseudonym key was cut short")]
+    Pending {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A pseudonym key file that does not go on where this agent's ends.
+    #[error("the pseudonym key file does not begin with this agent's keys")]
+    OtherChain {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A pseudonym key file with no key that this agent does not have.
+    #[error("the pseudonym key file holds no key that this agent does not have already")]
+    NothingNew {
+        /// The file.
+        path: PathBuf,
     },
     /// Other processes work with the key.
     #[error("the key is in use by another process of this agent")]
@@ -167,6 +187,9 @@ impl KeyError {
             | Self::Malformed { path }
             | Self::Locked { path, .. }
             | Self::Unfit { path, .. }
+            | Self::Pending { path }
+            | Self::OtherChain { path }
+            | Self::NothingNew { path }
             | Self::Short { place: path }
             | Self::InUse { path }
             | Self::Randomness { path, .. } => path,
@@ -201,6 +224,20 @@ impl Explain for KeyError {
                     .into()
             }
             Self::Short { .. } => "choose a longer one, such as six words by dice".into(),
+            Self::Pending { .. } => {
+                "run `client-agent keys rotate --pseudonyms` of the agent that has this file again: \
+                 it goes on, and nothing is lost"
+                    .into()
+            }
+            Self::OtherChain { .. } => {
+                "take the file of a store that shares the linkage key and was rotated after this \
+                 one, and rotate at one store only"
+                    .into()
+            }
+            Self::NothingNew { .. } => {
+                "rotate the pseudonym key of the other store first; there is nothing to do here"
+                    .into()
+            }
             Self::InUse { .. } => {
                 "stop `client-agent serve`, `run` and `ingest` of this agent, then run it again".into()
             }

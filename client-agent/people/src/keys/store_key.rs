@@ -40,6 +40,20 @@ impl StoreKey {
         Ok(Self { file, lock: Arc::new(lock) })
     }
 
+    /// Opens the key while nobody else holds it.
+    ///
+    /// # Errors
+    /// [`KeyError::InUse`] while another process holds the key; [`KeyError`] as in [`Self::open`].
+    pub(super) fn alone(data_dir: &Path, path: &Path, unlock: &Unlock) -> Result<Self, KeyError> {
+        let (lock, lock_path) = lock_file(data_dir)?;
+        lock.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => KeyError::InUse { path: lock_path },
+            TryLockError::Error(source) => KeyError::Create { path: lock_path, source },
+        })?;
+        let file = KeyFile::open(path, unlock)?;
+        Ok(Self { file, lock: Arc::new(lock) })
+    }
+
     /// The key file.
     #[must_use]
     pub fn file(&self) -> &KeyFile {
@@ -67,17 +81,12 @@ impl Rotation {
     /// [`KeyError::InUse`] while another process holds the key; [`KeyError`] when a file cannot be
     /// read, opened or written.
     pub fn begin(data_dir: &Path, path: &Path, unlock: &Unlock) -> Result<Self, KeyError> {
-        let (lock, lock_path) = lock_file(data_dir)?;
-        lock.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => KeyError::InUse { path: lock_path },
-            TryLockError::Error(source) => KeyError::Create { path: lock_path, source },
-        })?;
-        let mut file = KeyFile::open(path, unlock)?;
-        let resumed = file.before().is_some();
+        let mut key = StoreKey::alone(data_dir, path, unlock)?;
+        let resumed = key.file.before().is_some();
         if !resumed {
-            file.begin_rotation()?;
+            key.file.begin_rotation()?;
         }
-        Ok(Self { key: StoreKey { file, lock: Arc::new(lock) }, resumed })
+        Ok(Self { key, resumed })
     }
 
     /// The new key, which also opens what the one before sealed.

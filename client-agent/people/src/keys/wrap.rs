@@ -9,6 +9,9 @@
 //! chorale-key/1 argon2id m=65536,t=3,p=4 SALT NONCE-AND-SEALED      with a passphrase
 //! chorale-key/1 key-file NONCE-AND-SEALED                           with a key file
 //! ```
+//!
+//! A store's key has a second line while it is rotated: the key before. What later lines of
+//! pseudonym keys are is said in [`chain`](super::chain).
 
 use std::{
     fmt,
@@ -21,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::{Key, KeyError, Readers, read_private, replace, write_private};
-use crate::store::{SealError, Sealer};
+use crate::store::Sealer;
 
 /// The environment variable that may hold the passphrase.
 pub const PASSPHRASE_VARIABLE: &str = "CHORALE_PASSPHRASE";
@@ -188,7 +191,13 @@ impl Unlock {
             .collect()
     }
 
-    fn open_line(&self, line: &str, path: &Path) -> Result<(Key, Wrap), KeyError> {
+    /// Opens the key of a line that was sealed for `place` in its file.
+    pub(super) fn open_line(
+        &self,
+        line: &str,
+        place: &str,
+        path: &Path,
+    ) -> Result<(Key, Wrap), KeyError> {
         let malformed = || KeyError::Malformed { path: path.into() };
         let Some((header, sealed)) = Header::parse(line).ok_or_else(malformed)? else {
             let mut bytes = Zeroizing::new([0u8; 32]);
@@ -201,7 +210,8 @@ impl Unlock {
             return Err(KeyError::Locked { path: path.into(), with: header.with(true) });
         }
         for over in candidates {
-            let plain = Sealer::over_keys(&over).open(MAGIC, header.text().as_bytes(), &sealed);
+            let bound = bound(header.text(), place);
+            let plain = Sealer::over_keys(&over).open(MAGIC, bound.as_bytes(), &sealed);
             let plain = plain.ok().and_then(|plain| <[u8; 32]>::try_from(plain.as_slice()).ok());
             if let Some(bytes) = plain {
                 return Ok((Key::from_bytes(bytes), header.wrap(over)));
@@ -325,16 +335,31 @@ impl Wrap {
         }
     }
 
-    fn line(&self, key: &Key) -> Result<Zeroizing<String>, SealError> {
+    /// The line of a key, for `place` in the file `path`.
+    pub(super) fn line(
+        &self,
+        key: &Key,
+        place: &str,
+        path: &Path,
+    ) -> Result<Zeroizing<String>, KeyError> {
         Ok(Zeroizing::new(match self {
             Self::Clear => format!("{}\n", hex::encode(key.as_bytes())),
             Self::Passphrase(Sealed { header, over }) | Self::KeyFile(Sealed { header, over }) => {
-                let sealed =
-                    Sealer::over_keys(over).seal(MAGIC, header.as_bytes(), key.as_bytes())?;
+                let bound = bound(header, place);
+                let sealed = Sealer::over_keys(over).seal(MAGIC, bound.as_bytes(), key.as_bytes());
+                let sealed = sealed.map_err(|source| KeyError::Create {
+                    path: path.into(),
+                    source: std::io::Error::other(source),
+                })?;
                 format!("{header} {}\n", hex::encode(sealed))
             }
         }))
     }
+}
+
+/// What a sealed line is bound to: its header, and its place where that is not the first.
+fn bound(header: &str, place: &str) -> String {
+    if place.is_empty() { header.to_owned() } else { format!("{header} {place}") }
 }
 
 impl KeyFile {
@@ -346,8 +371,8 @@ impl KeyFile {
         let text = read_private(path)?;
         let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
         let malformed = || KeyError::Malformed { path: path.into() };
-        let (current, wrap) = unlock.open_line(lines.next().ok_or_else(malformed)?, path)?;
-        let before = lines.next().map(|line| unlock.open_line(line, path)).transpose()?;
+        let (current, wrap) = unlock.open_line(lines.next().ok_or_else(malformed)?, "", path)?;
+        let before = lines.next().map(|line| unlock.open_line(line, "", path)).transpose()?;
         if lines.next().is_some() {
             return Err(malformed());
         }
@@ -419,11 +444,7 @@ impl KeyFile {
     fn text(&self) -> Result<Zeroizing<String>, KeyError> {
         let mut text = Zeroizing::new(String::new());
         for key in std::iter::once(&self.current).chain(&self.before) {
-            let line = self.wrap.line(key).map_err(|source| KeyError::Create {
-                path: self.path.clone(),
-                source: std::io::Error::other(source),
-            })?;
-            text.push_str(&line);
+            text.push_str(&self.wrap.line(key, "", &self.path)?);
         }
         Ok(text)
     }
