@@ -1,17 +1,21 @@
 //! The agent's own data on disk: a redb file whose values are all sealed.
 //!
 //! Tables: `persons` (pseudonym to record), `origins` (pseudonym to what the next ingest needs to
-//! add to the record), `profiles` (pseudonym to profile), `models`, `meta`, and those of [`live`]. Keys are pseudonyms, keyed hashes and fixed names; nothing else stands there in clear. Every change
-//! is one transaction, so that a crash leaves the state before or after it.
+//! add to the record), `profiles` (pseudonym to profile), `models`, `meta`, and those of [`live`].
+//! Keys are pseudonyms, keyed hashes and fixed names; nothing else stands there in clear. What names
+//! persons is listed in [`tables`]. Every change is one transaction, so that a crash leaves the state
+//! before or after it.
 //!
 //! The file is opened for each operation and closed again, under a lock file that makes other
 //! processes of this agent wait: `client-agent recommend` works while `client-agent run` runs.
 
 mod expire;
 mod live;
+mod names;
 mod renew;
 mod rewrite;
 mod seal;
+mod tables;
 
 use std::{
     collections::BTreeMap,
@@ -27,19 +31,27 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, TableErro
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 pub use live::{Change, Live, Removed};
+pub use names::{Layout, Named, NamesError, RenameValue};
 pub use renew::{RenewError, renew};
 pub use rewrite::TakeIn;
 pub use seal::{SealError, Sealer};
 
 use crate::{
-    error::Explain, features::PersonRecord, gather::Origin, keys::create_private_dir,
-    profiles::Profile, quality::Quality,
+    error::Explain,
+    features::PersonRecord,
+    gather::Origin,
+    keys::create_private_dir,
+    profiles::Profile,
+    pseudonym::{Mark, Pseudonymiser},
+    quality::Quality,
 };
 
 /// The sealed data of one agent.
 pub struct Store {
     dir: PathBuf,
     sealer: Sealer,
+    /// The keys that names are under, for what does not say so yet.
+    mark: Option<Mark>,
 }
 
 /// What the last ingest was.
@@ -159,6 +171,15 @@ pub enum StoreError {
         #[source]
         source: ModelError,
     },
+    /// What the names are under is not what the key file holds, or they cannot be renamed.
+    #[error("the data file and the pseudonym key do not fit")]
+    Names {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: NamesError,
+    },
     /// Nothing was ingested yet.
     #[error("no events have been ingested yet")]
     Empty {
@@ -216,11 +237,57 @@ impl Store {
     pub fn open(dir: &Path, sealer: impl Into<Sealer>) -> Result<Self, StoreError> {
         create_private_dir(dir)
             .map_err(|source| StoreError::Directory { path: dir.into(), source })?;
-        let store = Self { dir: dir.into(), sealer: sealer.into() };
+        let store = Self { dir: dir.into(), sealer: sealer.into(), mark: None };
         if store.path().exists() {
             store.ingest()?;
         }
         Ok(store)
+    }
+
+    /// The store for work with `names`: what stands there must be under the same keys, and what
+    /// does not say under which it stands will do so from the next change on.
+    ///
+    /// # Errors
+    /// [`StoreError::Names`] when it is under other keys.
+    pub fn under(mut self, names: &Pseudonymiser) -> Result<Self, StoreError> {
+        if self.path().exists() {
+            let (_lock, database) = self.locked()?;
+            let transaction = database.begin_read().map_err(|error| self.failed("read", error))?;
+            tables::LAYOUT
+                .require(&transaction, &self.sealer, names)
+                .map_err(|source| self.names(source))?;
+        }
+        self.mark = Some(names.mark());
+        Ok(self)
+    }
+
+    /// Whether anything stands under a shorter chain of pseudonym keys than that of `names`.
+    ///
+    /// # Errors
+    /// [`StoreError::Names`] when it is under other keys.
+    pub fn is_behind(&self, names: &Pseudonymiser) -> Result<bool, StoreError> {
+        if !self.path().exists() {
+            return Ok(false);
+        }
+        let (_lock, database) = self.locked()?;
+        let transaction = database.begin_read().map_err(|error| self.failed("read", error))?;
+        let standing = tables::LAYOUT.standing(&transaction, &self.sealer, names);
+        Ok(!standing.map_err(|source| self.names(source))?.is_nothing())
+    }
+
+    /// Gives everybody the name that `names` has for them, where the chain of keys has grown; how
+    /// many rows that took. All or nothing, and nothing where it was done before.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then nothing is changed.
+    pub fn rename(&self, names: &Pseudonymiser) -> Result<u64, StoreError> {
+        if !self.path().exists() {
+            return Ok(0);
+        }
+        let (_lock, database) = self.locked()?;
+        tables::LAYOUT
+            .rename(&self.path(), database, &self.sealer, names)
+            .map_err(|source| self.names(source))
     }
 
     /// The database file.
@@ -423,6 +490,16 @@ impl Store {
         let (_lock, database) = self.locked()?;
         let transaction = database.begin_write().map_err(|error| self.failed("written", error))?;
         change(self, &transaction)?;
+        self.commit(transaction)
+    }
+
+    /// Commits, and says which keys names are under where that is not said yet.
+    fn commit(&self, transaction: redb::WriteTransaction) -> Result<(), StoreError> {
+        if let Some(mark) = &self.mark {
+            tables::LAYOUT
+                .record(&transaction, &self.sealer, mark)
+                .map_err(|source| self.names(source))?;
+        }
         transaction.commit().map_err(|error| self.failed("written", error))
     }
 
@@ -541,6 +618,10 @@ impl Store {
             .map_err(|source| StoreError::Decode { path: self.path(), source })
     }
 
+    fn names(&self, source: NamesError) -> StoreError {
+        StoreError::Names { path: self.path(), source }
+    }
+
     fn failed(&self, doing: &'static str, error: impl Into<redb::Error>) -> StoreError {
         StoreError::Database { path: self.path(), doing, source: Box::new(error.into()) }
     }
@@ -555,6 +636,7 @@ impl Explain for StoreError {
             | Self::Decode { path, .. }
             | Self::Encode { path, .. }
             | Self::Model { path, .. }
+            | Self::Names { path, .. }
             | Self::Empty { path }
             | Self::Overtaken { path }
             | Self::Stale { path, .. } => path.display().to_string(),
@@ -582,6 +664,7 @@ impl Explain for StoreError {
             }
             Self::Model { .. } => "wait for the next round, which brings a new model".into(),
             Self::Overtaken { .. } => "nothing was changed; run the command again".into(),
+            Self::Names { source, .. } => source.remedy().into(),
             Self::Empty { .. } | Self::Stale { .. } => "run `client-agent ingest`".into(),
         }
     }

@@ -141,7 +141,7 @@ impl Store {
             self.put(&transaction, META, READING, &reading)?;
         }
         self.renewed(&transaction)?;
-        transaction.commit().map_err(|error| self.failed("written", error))?;
+        self.commit(transaction)?;
         Ok(ingest)
     }
 
