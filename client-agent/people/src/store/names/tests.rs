@@ -321,6 +321,20 @@ fn a_left_over_is_written_over() {
     assert!(!dir.path().join("store.redb.renamed").exists());
 }
 
+#[test]
+fn a_copy_that_fails_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = filled(dir.path(), &chain(1));
+    let before = everything(&store);
+    // Something that cannot be written over is in the way.
+    fs::create_dir_all(beside(&store.path()).join("in the way")).unwrap();
+    let error = store.rename(&chain(2)).unwrap_err();
+    assert!(matches!(&error, StoreError::Names { source: NamesError::Database(_), .. }), "{error}");
+    assert!(everything(&store) == before && store.is_behind(&chain(2)).unwrap());
+    fs::remove_dir_all(beside(&store.path())).unwrap();
+    assert!(store.rename(&chain(2)).unwrap() > 0);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
