@@ -31,7 +31,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::{
     config::Config,
     error::{Explain, Failure},
-    keys::{Key, StoreKey, Unlock},
+    keys::{StoreKey, Unlock},
     pseudonym::Pseudonymiser,
     store::Store,
 };
@@ -93,7 +93,7 @@ enum Command {
     /// Who may call the HTTP API.
     #[command(subcommand)]
     Tokens(TokensCommand),
-    /// The agent's keys: seal them with a passphrase or a key file, rotate the one over the data.
+    /// The agent's keys: seal them with a passphrase or a key file, rotate them.
     #[command(subcommand)]
     Keys(KeysCommand),
     /// Write a completion script for a shell.
@@ -162,9 +162,10 @@ enum KeysCommand {
     Wrap(keys::WrapOptions),
     /// Print this agent's entry for the policies of agents that shall give to it or take from it.
     Link,
-    /// Make a new key over the data and seal everything anew. Nothing else of this agent may run.
-    /// Cut short at any moment, it goes on when it is run again.
-    Rotate,
+    /// Make a new key over the data and seal everything anew, or a new key of the pseudonyms and
+    /// rename everybody. Nothing else of this agent may run. Cut short at any moment, it goes on when
+    /// it is run again.
+    Rotate(keys::RotateOptions),
 }
 
 #[derive(Debug, Subcommand)]
@@ -251,7 +252,7 @@ fn execute(arguments: &Arguments, out: &mut dyn Write) -> Result<Done, Failure> 
         Command::Keys(KeysCommand::Show(options)) => keys::show(config, options, out),
         Command::Keys(KeysCommand::Wrap(options)) => keys::wrap(config, options, out),
         Command::Keys(KeysCommand::Link) => linked::link(config, out),
-        Command::Keys(KeysCommand::Rotate) => keys::rotate(config, out),
+        Command::Keys(KeysCommand::Rotate(options)) => keys::rotate(config, options, out),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             let mut command = Arguments::command();
@@ -275,12 +276,12 @@ impl Agent {
         let config = Config::load(path)?;
         let catalogue = read_catalogue(&config.catalogue)?;
         let unlock = config.unlock.load()?;
-        let names = Pseudonymiser::new(&Key::open(&config.pseudonym_key_path(), &unlock)?);
+        let names = Pseudonymiser::open(&config.pseudonym_key_path(), &unlock)?;
         Ok(Self { config, catalogue, names, unlock })
     }
 
     fn store(&self) -> Result<Store, Failure> {
-        Ok(Store::open(&self.config.data_dir, &self.store_key()?)?)
+        Ok(Store::open(&self.config.data_dir, &self.store_key()?)?.under(&self.names)?)
     }
 
     /// The key that seals the data; held until whatever is opened with it is gone.

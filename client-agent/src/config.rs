@@ -15,6 +15,7 @@ use crate::{
     error::Explain,
     event::Cleaning,
     keys::{KeyError, StoreKey, UnlockSettings},
+    pseudonym::Pseudonymiser,
     store::Served,
 };
 
@@ -170,6 +171,14 @@ impl Config {
     /// [`KeyError`] names the file.
     pub fn hold_store_key(&self) -> Result<StoreKey, KeyError> {
         StoreKey::open(&self.data_dir, &self.store_key_path(), &self.unlock.load()?)
+    }
+
+    /// Opens the pseudonym keys.
+    ///
+    /// # Errors
+    /// [`KeyError`] names the file; [`KeyError::Pending`] while a rotation is not finished.
+    pub fn names(&self) -> Result<Pseudonymiser, KeyError> {
+        Pseudonymiser::open(&self.pseudonym_key_path(), &self.unlock.load()?)
     }
 
     /// The first instant (Unix seconds) whose events are held out, if there is one.

@@ -220,8 +220,9 @@ fn recipe(config: &Config, catalogue: &Catalogue, names: &Pseudonymiser) -> Dige
             cleaning.as_bytes(),
             config.home.as_bytes(),
             catalogue.digest().as_bytes(),
-            // Says which key it is without telling anything about it.
-            names.person("").as_bytes(),
+            // Says which key it is without telling anything about it. Only the first: a rotation
+            // renames what is there, and the store itself refuses names under another chain.
+            &names.root(),
         ],
     )
 }

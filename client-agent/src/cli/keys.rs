@@ -16,8 +16,8 @@ use crate::{
     config::Config,
     error::{Explain, Failure},
     keys::{
-        Key, KeyError, KeyFile, PASSPHRASE_VARIABLE, Passphrase, Rotation, StoreKey, Unlock, Wrap,
-        provide_passphrase,
+        Key, KeyError, KeyFile, NameKeys, NameRotation, PASSPHRASE_VARIABLE, Passphrase, Rotation,
+        StoreKey, Unlock, Wrap, provide_passphrase,
     },
     odometer::Odometer,
     run::RunError,
@@ -55,6 +55,20 @@ struct With {
     clear: bool,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct RotateOptions {
+    /// Rotate the key of the pseudonyms instead of the one over the data: everybody is renamed.
+    #[arg(long)]
+    pseudonyms: bool,
+    /// Come to the same pseudonyms as another store of the linkage: the pseudonym key file of that
+    /// store, after its own rotation. Without it a new key is made.
+    #[arg(long, value_name = "FILE", requires = "pseudonyms")]
+    to: Option<PathBuf>,
+    /// A file with the passphrase that --to is sealed with, where it is not this agent's own.
+    #[arg(long, value_name = "FILE", requires = "to")]
+    to_passphrase_file: Option<PathBuf>,
+}
+
 const NEW_PASSPHRASE_VARIABLE: &str = "CHORALE_NEW_PASSPHRASE";
 
 /// A passphrase was to be typed, and there is no terminal or the two did not agree.
@@ -79,6 +93,8 @@ struct Line {
     key: &'static str,
     file: String,
     sealed: &'static str,
+    /// Keys in force: several where pseudonyms were renamed.
+    keys: usize,
     /// A rotation was cut short: `keys rotate` goes on.
     rotating: bool,
 }
@@ -95,9 +111,16 @@ pub(super) fn show(
         if !path.exists() {
             continue;
         }
-        let file = KeyFile::open(&path, &unlock)?;
-        let (sealed, rotating) = (file.wrap().text(), file.before().is_some());
-        lines.push(Line { key, file: path.display().to_string(), sealed, rotating });
+        let file = path.display().to_string();
+        lines.push(if path == config.pseudonym_key_path() {
+            let chain = NameKeys::open(&path, &unlock)?;
+            let (sealed, keys) = (chain.wrap().text(), chain.count());
+            Line { key, file, sealed, keys, rotating: chain.is_pending() }
+        } else {
+            let opened = KeyFile::open(&path, &unlock)?;
+            let (sealed, rotating) = (opened.wrap().text(), opened.before().is_some());
+            Line { key, file, sealed, keys: 1, rotating }
+        });
     }
     if options.json {
         write_json(out, &lines)?;
@@ -105,8 +128,9 @@ pub(super) fn show(
     }
     let mut rows = vec![["key of", "file", ""].map(String::from).to_vec()];
     rows.extend(lines.into_iter().map(|line| {
+        let chain = if line.keys > 1 { format!("; {} keys", line.keys) } else { String::new() };
         let unfinished = if line.rotating { "; a rotation was cut short" } else { "" };
-        vec![line.key.to_owned(), line.file, format!("{}{unfinished}", line.sealed)]
+        vec![line.key.to_owned(), line.file, format!("{}{chain}{unfinished}", line.sealed)]
     }));
     out.write_all(table(&rows).as_bytes()).map_err(OutputError)?;
     Ok(Done::Well)
@@ -141,15 +165,22 @@ pub(super) fn wrap(
     } else {
         Wrap::Clear
     };
+    let store_key = config.store_key_path();
+    // Held to the end, so that no rotation is going on.
+    let mut held = match store_key.exists() {
+        true => Some(StoreKey::open(&config.data_dir, &store_key, &unlock)?),
+        false => None,
+    };
     for (_, path) in files(&config) {
         if !path.exists() {
             continue;
         }
-        if path == config.store_key_path() {
-            // Held, so that no rotation is going on.
-            StoreKey::open(&config.data_dir, &path, &unlock)?.rewrap(wrap.clone())?;
-        } else {
-            KeyFile::open(&path, &unlock)?.rewrap(wrap.clone())?;
+        match &mut held {
+            Some(held) if path == store_key => held.rewrap(wrap.clone())?,
+            _ if path == config.pseudonym_key_path() => {
+                NameKeys::open(&path, &unlock)?.rewrap(wrap.clone())?;
+            }
+            _ => KeyFile::open(&path, &unlock)?.rewrap(wrap.clone())?,
         }
         writeln!(out, "{}: {}", path.display(), wrap.text()).map_err(OutputError)?;
     }
@@ -224,9 +255,16 @@ fn is_locked(failure: &Failure) -> bool {
     matches!(key, Some(KeyError::Locked { with: "a passphrase", .. }))
 }
 
-pub(super) fn rotate(config: &Path, out: &mut dyn Write) -> Result<Done, Failure> {
+pub(super) fn rotate(
+    config: &Path,
+    options: &RotateOptions,
+    out: &mut dyn Write,
+) -> Result<Done, Failure> {
     let config = Config::load(config)?;
     let unlock: Unlock = config.unlock.load()?;
+    if options.pseudonyms {
+        return rename(&config, unlock, options, out);
+    }
     let rotation = Rotation::begin(&config.data_dir, &config.store_key_path(), &unlock)?;
     if rotation.is_resumed() {
         writeln!(out, "going on with a rotation that was cut short").map_err(OutputError)?;
@@ -240,6 +278,57 @@ pub(super) fn rotate(config: &Path, out: &mut dyn Write) -> Result<Done, Failure
          Backups from before need the key from before: keep both together, or neither.",
         thousands(values),
         config.store_key_path().display()
+    )
+    .map_err(OutputError)?;
+    Ok(Done::Well)
+}
+
+/// Rotates the key of the pseudonyms: the file names the new key as pending, each database is
+/// renamed at once, then the key is in force. Where data is behind its key file, as after a restored
+/// backup or a rotation that was cut short, that is caught up with first.
+fn rename(
+    config: &Config,
+    unlock: Unlock,
+    options: &RotateOptions,
+    out: &mut dyn Write,
+) -> Result<Done, Failure> {
+    let names_path = config.pseudonym_key_path();
+    let mut rotation =
+        NameRotation::open(&config.data_dir, &config.store_key_path(), &names_path, &unlock)?;
+    let store = Store::open(&config.data_dir, rotation.store_key())?;
+    let odometer = Odometer::new(&config.data_dir, rotation.store_key());
+    let names = rotation.keys().all();
+    let is_behind = store.is_behind(&names)? || odometer.is_behind(&names)?;
+    let is_pending = rotation.keys().is_pending();
+    if is_pending {
+        writeln!(out, "going on with a rotation that was cut short").map_err(OutputError)?;
+    } else if is_behind {
+        writeln!(out, "the data is behind its pseudonym key file: going on from there")
+            .map_err(OutputError)?;
+    }
+    if let Some(path) = &options.to {
+        let unlock = match &options.to_passphrase_file {
+            Some(file) => unlock.with_passphrase(Passphrase::read(file)?),
+            None => unlock,
+        };
+        match rotation.begin(Some(NameKeys::open(path, &unlock)?)) {
+            // The file was put here by hand, and the data is not yet renamed.
+            Err(KeyError::NothingNew { .. }) if is_behind => {}
+            begun => begun?,
+        }
+    } else if !is_pending && !is_behind {
+        rotation.begin(None)?;
+    }
+    let names = rotation.keys().all();
+    let rows = store.rename(&names)? + odometer.rename(&names)?;
+    let keys = rotation.finish()?;
+    writeln!(
+        out,
+        "{} rows were written anew; everybody has the pseudonym under all {keys} keys of {}.\n\
+         Names that other systems of the store keep, such as those of segments, are old now: ask for \
+         them again. Every other store of the linkage takes this file: `keys rotate --pseudonyms --to`.",
+        thousands(rows),
+        names_path.display()
     )
     .map_err(OutputError)?;
     Ok(Done::Well)

@@ -37,7 +37,8 @@ struct Answer {
 pub(super) fn show(config: &Path, options: &Options, out: &mut dyn Write) -> Result<Done, Failure> {
     let agent = Agent::load(config)?;
     let (policy, _) = StorePolicy::read(&agent.config.policy)?;
-    let odometer = Odometer::new(&agent.config.data_dir, &agent.store_key()?);
+    let odometer =
+        Odometer::new(&agent.config.data_dir, &agent.store_key()?).under(&agent.names)?;
     let reading = odometer.person(agent.names.person(&options.person))?;
     let rules = policy.rules();
     let delta = rules.delta.to_f64_down();

@@ -62,8 +62,8 @@ pub(super) fn serve(path: &Path, options: &Options, out: &mut dyn Write) -> Resu
         .into());
     }
     let key = agent.store_key()?;
-    let store = Store::open(&agent.config.data_dir, &key)?;
-    let odometer = Odometer::new(&agent.config.data_dir, &key);
+    let store = Store::open(&agent.config.data_dir, &key)?.under(&agent.names)?;
+    let odometer = Odometer::new(&agent.config.data_dir, &key).under(&agent.names)?;
     let receipt_key = receipt_key(&agent, &key)?;
     let linked = linked::linked(&agent)?;
     let served = agent.config.served();

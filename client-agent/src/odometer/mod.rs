@@ -29,12 +29,20 @@ pub use reading::{FederationReading, PersonReading};
 use crate::{
     error::{Explain, redacted},
     keys::create_private_dir,
-    store::{RenewError, SealError, Sealer, renew},
+    pseudonym::{Mark, Pseudonymiser, Renames},
+    store::{Layout, Named, NamesError, RenewError, SealError, Sealer, renew},
 };
 
 const ROUNDS: TableDefinition<'static, &'static [u8], &'static [u8]> =
     TableDefinition::new("odometer rounds");
 const TABLE: &str = "odometer rounds";
+
+/// Where pseudonyms stand: in values alone.
+const LAYOUT: Layout = Layout {
+    tables: &[Named::nobody(TABLE).and_in_values(rename_round), Named::nobody("odometer names")],
+    mark_table: "odometer names",
+    mark_key: b"names",
+};
 
 /// Longest round in bytes: 2^24 persons.
 const ROUND_BYTES_MAX: usize = 1 << 30;
@@ -44,6 +52,8 @@ const ROUND_BYTES_MAX: usize = 1 << 30;
 pub struct Odometer {
     dir: PathBuf,
     sealer: Sealer,
+    /// The keys that names are under, for what does not say so yet.
+    mark: Option<Mark>,
 }
 
 /// What one round cost each person, from public numbers and realised norms.
@@ -139,6 +149,15 @@ pub enum OdometerError {
         #[source]
         source: SealError,
     },
+    /// What the names are under is not what the key file holds, or they cannot be renamed.
+    #[error("the odometer and the pseudonym key do not fit")]
+    Names {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: NamesError,
+    },
     /// A value of another version, or too long.
     #[error("the odometer holds a round that this version cannot read, or would have to")]
     Codec {
@@ -154,7 +173,49 @@ impl Odometer {
     /// The odometer in `dir`, sealed by `sealer`; the file is made at the first round.
     #[must_use]
     pub fn new(dir: &Path, sealer: impl Into<Sealer>) -> Self {
-        Self { dir: dir.into(), sealer: sealer.into() }
+        Self { dir: dir.into(), sealer: sealer.into(), mark: None }
+    }
+
+    /// The odometer for work with `names`: what stands there must be under the same keys, and what
+    /// does not say under which it stands will do so from the next round on.
+    ///
+    /// # Errors
+    /// [`OdometerError::Names`] when it is under other keys.
+    pub fn under(mut self, names: &Pseudonymiser) -> Result<Self, OdometerError> {
+        if self.path().exists() {
+            let (_lock, database) = self.locked()?;
+            let transaction = database.begin_read().map_err(|e| self.failed("read", e))?;
+            LAYOUT.require(&transaction, &self.sealer, names).map_err(|e| self.names(e))?;
+        }
+        self.mark = Some(names.mark());
+        Ok(self)
+    }
+
+    /// Whether anything stands under a shorter chain of pseudonym keys than that of `names`.
+    ///
+    /// # Errors
+    /// [`OdometerError::Names`] when it is under other keys.
+    pub fn is_behind(&self, names: &Pseudonymiser) -> Result<bool, OdometerError> {
+        if !self.path().exists() {
+            return Ok(false);
+        }
+        let (_lock, database) = self.locked()?;
+        let transaction = database.begin_read().map_err(|e| self.failed("read", e))?;
+        let standing = LAYOUT.standing(&transaction, &self.sealer, names);
+        Ok(!standing.map_err(|e| self.names(e))?.is_nothing())
+    }
+
+    /// Gives everybody the name that `names` has for them, where the chain of keys has grown; how
+    /// many rows that took. All or nothing, and nothing where it was done before.
+    ///
+    /// # Errors
+    /// [`OdometerError`]; then nothing is changed.
+    pub fn rename(&self, names: &Pseudonymiser) -> Result<u64, OdometerError> {
+        if !self.path().exists() {
+            return Ok(0);
+        }
+        let (_lock, database) = self.locked()?;
+        LAYOUT.rename(&self.path(), database, &self.sealer, names).map_err(|e| self.names(e))
     }
 
     /// The file.
@@ -322,11 +383,18 @@ impl Odometer {
                 transaction.open_table(ROUNDS).map_err(|e| self.failed("written", e))?;
             change(&mut table).map_err(|e| self.failed("written", e))?;
         }
+        if let Some(mark) = &self.mark {
+            LAYOUT.record(&transaction, &self.sealer, mark).map_err(|e| self.names(e))?;
+        }
         transaction.commit().map_err(|e| self.failed("written", e))
     }
 
     fn failed(&self, doing: &'static str, error: impl Into<redb::Error>) -> OdometerError {
         OdometerError::Database { path: self.path(), doing, source: Box::new(error.into()) }
+    }
+
+    fn names(&self, source: NamesError) -> OdometerError {
+        OdometerError::Names { path: self.path(), source }
     }
 
     fn seal(&self, source: SealError) -> OdometerError {
@@ -343,12 +411,26 @@ fn key_of(federation: &FederationId, round: RoundNumber) -> Vec<u8> {
     [federation.as_str().as_bytes(), &[0], &round.0.to_be_bytes()].concat()
 }
 
+/// A round under new names, in their order.
+fn rename_round(
+    renames: &Renames,
+    value: &[u8],
+) -> Result<Zeroizing<Vec<u8>>, Box<dyn std::error::Error + Send + Sync>> {
+    let mut round: RoundReadings = codec::decode(value, ROUND_BYTES_MAX)?;
+    for (who, _) in &mut round.norms {
+        *who = *renames.of(Pseudonym::from_bytes(*who)).as_bytes();
+    }
+    round.norms.sort_unstable_by_key(|(who, _)| *who);
+    Ok(Zeroizing::new(codec::encode(&round, ROUND_BYTES_MAX)?))
+}
+
 impl Explain for OdometerError {
     fn place(&self) -> String {
         match self {
             Self::Directory { path, .. }
             | Self::Database { path, .. }
             | Self::Seal { path, .. }
+            | Self::Names { path, .. }
             | Self::Codec { path, .. } => path.display().to_string(),
         }
     }
@@ -360,6 +442,7 @@ impl Explain for OdometerError {
                     .into()
             }
             Self::Seal { .. } => "restore the store key that belongs to this data directory".into(),
+            Self::Names { source, .. } => source.remedy().into(),
             Self::Codec { .. } => {
                 "move the file away: from then on readings begin at nothing, so say so to whoever \
                  asks"

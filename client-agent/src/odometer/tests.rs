@@ -119,3 +119,49 @@ fn an_erased_person_has_no_reading_and_nobody_elses_changes() {
     assert_eq!(odometer.person(who(2)).unwrap(), before);
     assert_eq!(odometer.erase(&[who(1), who(3)]).unwrap(), 0);
 }
+
+#[test]
+fn readings_go_on_under_new_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Pseudonymiser::new(&Key::from_bytes([10; 32]));
+    let second = first.clone().then(&Key::from_bytes([11; 32]));
+    let odometer = Odometer::new(dir.path(), &key());
+    assert_eq!(
+        (odometer.rename(&second).unwrap(), odometer.is_behind(&second).unwrap()),
+        (0, false)
+    );
+    let people: Vec<String> = (0..40).map(|number| format!("customer {number}")).collect();
+    let record = |odometer: &Odometer, names: &Pseudonymiser, number: u64| {
+        let mut norms: Vec<_> = people
+            .iter()
+            .enumerate()
+            .map(|(norm, raw)| (*names.person(raw).as_bytes(), norm as u128 * 9))
+            .collect();
+        norms.sort_unstable();
+        let readings = RoundReadings { norms, ..round(&[], 0) };
+        odometer.record(&federation("one"), RoundNumber(number), &readings).unwrap();
+    };
+    record(&odometer, &first, 1);
+    let odometer = odometer.under(&first).unwrap();
+    record(&odometer, &first, 2);
+    let reading = |names: &Pseudonymiser, raw: &String| odometer.person(names.person(raw)).unwrap();
+    let before: Vec<_> = people.iter().map(|raw| reading(&first, raw)).collect();
+    assert!(odometer.is_behind(&second).unwrap());
+    // Two rounds and the mark.
+    assert_eq!(odometer.rename(&second).unwrap(), 3);
+    assert_eq!(
+        (odometer.rename(&second).unwrap(), odometer.is_behind(&second).unwrap()),
+        (0, false)
+    );
+    for (raw, before) in people.iter().zip(before) {
+        assert_eq!(reading(&second, raw), before);
+        assert_eq!(reading(&first, raw), PersonReading::default());
+    }
+    assert_eq!(odometer.erase(&[second.person(&people[3])]).unwrap(), 2);
+    // Another chain than the one that they are under is refused, also where the old one had no mark.
+    let under = |names: &Pseudonymiser| Odometer::new(dir.path(), &key()).under(names);
+    assert!(under(&second).is_ok());
+    assert!(matches!(under(&first), Err(OdometerError::Names { source: NamesError::Strange, .. })));
+    let third = second.clone().then(&Key::from_bytes([12; 32]));
+    assert!(matches!(under(&third), Err(OdometerError::Names { source: NamesError::Behind, .. })));
+}

@@ -180,7 +180,8 @@ impl Driver {
         let policy = VerifiedPolicy::enforce(&config, &administrator)?;
         let catalogue = read_catalogue(&config.catalogue)?;
         let key = config.hold_store_key()?;
-        let store = Store::open(&config.data_dir, &key)?;
+        let names = config.names()?;
+        let store = Store::open(&config.data_dir, &key)?.under(&names)?;
         store.require_ingest(&catalogue.digest(), &config.home)?;
         // A charge that an earlier run left open stands: were this disk a restored backup, its
         // vector may have left.
@@ -201,7 +202,7 @@ impl Driver {
         };
         let (link, events) =
             chorale_transport::connect(link_config, system_rng()).map_err(RunError::Tls)?;
-        let odometer = Odometer::new(&config.data_dir, &key);
+        let odometer = Odometer::new(&config.data_dir, &key).under(&names)?;
         let driver = Self {
             config,
             options,
