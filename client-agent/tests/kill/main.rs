@@ -1,6 +1,7 @@
 //! SIGKILL at random moments of ingests, of writes over the API and of rotations of the key over
-//! the data. After each: the data opens, persons and profiles are those of one whole ingest, every
-//! event that was acknowledged is there, and no file holds a raw id or text.
+//! the data and of the key of the pseudonyms. After each: the data opens, persons and profiles are
+//! those of one whole ingest, every event that was acknowledged is there, nobody is called by two
+//! names, and no file holds a raw id or text.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod shop;
@@ -87,5 +88,36 @@ fn whatever_is_killed_nothing_is_lost_half_written_or_in_plain_text() {
         shop.rotate();
         assert!(!shop.is_rotating());
         shop.check();
+    }
+
+    // Rotations of the pseudonym key, first of a sealed one, then of one in the clear. Until one is
+    // finished, nothing else works with names.
+    for sealed in [true, false] {
+        if !sealed {
+            shop.unwrap();
+        }
+        let usual = time(|| shop.rename());
+        shop.check();
+        let (mut kills, mut halves) = (0, 0);
+        while kills < KILLS || halves == 0 {
+            assert!(kills < ATTEMPTS_MAX, "no rotation was ever cut in two");
+            shop.kill(&["keys", "rotate", "--pseudonyms"], chance.within(usual * 3 / 2));
+            kills += 1;
+            shop.check();
+            if shop.is_renaming() {
+                halves += 1;
+                shop.refuses_to_ingest();
+            }
+        }
+        // It goes on, and so does life.
+        if shop.is_renaming() {
+            shop.rename();
+        }
+        assert!(!shop.is_renaming());
+        shop.check();
+        shop.write_until_killed(Duration::from_millis(100));
+        shop.grow();
+        shop.ingest();
+        assert!(shop.check());
     }
 }

@@ -12,9 +12,10 @@ use std::{
 
 use chorale_client_agent::{
     Config, Store,
-    keys::{Key, StoreKey},
+    keys::{Key, NameKeys, StoreKey},
     pseudonym::Pseudonymiser,
 };
+use chorale_plan::Pseudonym;
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -58,6 +59,10 @@ pub(crate) struct Shop {
     sent: u32,
     /// Keys that must be nowhere in the clear.
     sealed_keys: Vec<String>,
+    /// Pseudonyms as they were when nothing was being renamed.
+    names: Option<Pseudonymiser>,
+    /// Those before, which must be nowhere.
+    old_names: Option<Pseudonymiser>,
 }
 
 impl Shop {
@@ -82,6 +87,8 @@ impl Shop {
             acknowledged: BTreeSet::new(),
             sent: 0,
             sealed_keys: Vec::new(),
+            names: None,
+            old_names: None,
         };
         shop.grow();
         shop.run(&["init"]);
@@ -108,6 +115,27 @@ impl Shop {
 
     pub(crate) fn rotate(&self) {
         self.run(&["keys", "rotate"]);
+    }
+
+    pub(crate) fn rename(&self) {
+        self.run(&["keys", "rotate", "--pseudonyms"]);
+    }
+
+    pub(crate) fn unwrap(&mut self) {
+        self.run(&["keys", "wrap", "--clear"]);
+        self.sealed_keys.clear();
+    }
+
+    /// Whether the pseudonym key file says that a rotation was cut short.
+    pub(crate) fn is_renaming(&self) -> bool {
+        self.name_keys().is_pending()
+    }
+
+    pub(crate) fn refuses_to_ingest(&self) {
+        let output = self.command(&["ingest"]).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        let why = "a rotation of the pseudonym key was cut short";
+        assert!(!output.status.success() && said.contains(why), "{said}");
     }
 
     /// Seals the key files with the passphrase.
@@ -172,9 +200,7 @@ impl Shop {
         self.search();
         let config = self.config();
         let store = Store::open(&config.data_dir, &self.hold()).unwrap();
-        let names = config.unlock.load().unwrap();
-        let names = Key::open(&config.pseudonym_key_path(), &names).unwrap();
-        let names = Pseudonymiser::new(&names);
+        let names = self.current_names(&store);
         let (persons, profiles) = (store.persons().unwrap(), store.profiles().unwrap());
         assert_eq!(persons.len() as u64, store.ingest().unwrap().unwrap().persons);
         assert!(persons.keys().eq(profiles.keys()));
@@ -190,6 +216,36 @@ impl Shop {
             assert!(events.iter().any(|event| event.id == id), "event {number} is gone");
         }
         count == self.customers
+    }
+
+    /// The names that the store is under, wholly: the new ones or, while they are not in force, those
+    /// before.
+    fn current_names(&mut self, store: &Store) -> Pseudonymiser {
+        let keys = self.name_keys();
+        let all = keys.all();
+        if keys.is_pending() {
+            return if store.is_behind(&all).unwrap() { self.names.clone().unwrap() } else { all };
+        }
+        assert!(!store.is_behind(&all).unwrap());
+        if self.names.as_ref().is_some_and(|names| names.mark() != all.mark()) {
+            self.old_names = self.names.take();
+        }
+        self.names = Some(all.clone());
+        if let Some(old) = &self.old_names {
+            let mut bytes = Vec::new();
+            read_all(&self.path("data"), &mut bytes);
+            let found = |who: Pseudonym| bytes.windows(32).any(|window| window == who.as_bytes());
+            for number in 0..3 {
+                assert!(!found(old.person(&customer(number))), "an old name is on the disk");
+                assert!(found(all.person(&customer(number))));
+            }
+        }
+        all
+    }
+
+    fn name_keys(&self) -> NameKeys {
+        let config = self.config();
+        NameKeys::open(&config.pseudonym_key_path(), &config.unlock.load().unwrap()).unwrap()
     }
 
     /// No file of the agent holds a raw id or text, or a key that is sealed. The files that the
