@@ -8,7 +8,11 @@ use serde::{Serialize, de::DeserializeOwned};
 use zeroize::Zeroizing;
 
 use super::{Layout, Named, RECORD_BYTES_MAX};
-use crate::{live::MergeEntry, pseudonym::Renames};
+use crate::{
+    hand_over::{Disclosure, Received},
+    live::MergeEntry,
+    pseudonym::Renames,
+};
 
 /// Where names stand. A table that is missing here makes every rotation of the pseudonym key fail.
 pub(super) const LAYOUT: Layout = Layout {
@@ -27,6 +31,9 @@ pub(super) const LAYOUT: Layout = Layout {
         Named::by_person("erased"),
         // Keyed hashes of items, under the first key.
         Named::nobody("items"),
+        // The pseudonym and the agent that gave it.
+        Named::by_person("received").and_in_values(received),
+        Named::nobody("disclosures").and_in_values(disclosure),
     ],
     mark_table: "meta",
     mark_key: b"names",
@@ -43,6 +50,20 @@ fn merge_entry(renames: &Renames, value: &[u8]) -> Renamed {
     changed(value, |entry: MergeEntry| {
         let (alias, into) = (new_name(renames, entry.alias), new_name(renames, entry.into));
         MergeEntry { alias, into, ..entry }
+    })
+}
+
+fn received(renames: &Renames, value: &[u8]) -> Renamed {
+    changed(value, |mut received: Received| {
+        received.summary.person = new_name(renames, received.summary.person);
+        received
+    })
+}
+
+fn disclosure(renames: &Renames, value: &[u8]) -> Renamed {
+    changed(value, |line: Disclosure| {
+        let person = new_name(renames, line.person);
+        Disclosure { person, ..line }
     })
 }
 

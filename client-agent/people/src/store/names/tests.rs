@@ -8,8 +8,9 @@ use proptest::prelude::*;
 use super::{super::tables::LAYOUT, *};
 use crate::{
     event::{Event, Kind, RepeatedId, Said},
-    features::{PersonRecord, StoredEvent},
+    features::{Features, PersonRecord, StoredEvent},
     gather::{At, Gather},
+    hand_over::{Disclosure, Received, Summary},
     keys::Key,
     live::{Consent, Consents, Erasure, ItemRecord, LiveEvent, MergeEntry, Purpose},
     profiles::{Profile, Serving},
@@ -71,11 +72,18 @@ fn take_in(store: &Store, names: &Pseudonymiser, time_s: i64) {
         event.id = time_s as u64;
         gather.add(Said::Happened(event), At::row(1)).unwrap();
     }
-    let how = TakeIn { add: true, items: 2, window_end_s: i64::MAX, bytes_max: 1 << 20 };
-    let how = TakeIn { add: store.reading().unwrap().is_some(), ..how };
+    let before = store.reading().unwrap();
+    let how = TakeIn {
+        before: before.as_ref(),
+        add: before.is_some(),
+        items: 2,
+        window_end_s: i64::MAX,
+        bytes_max: 1 << 20,
+        cut: None,
+    };
     let judged = |_| {
         let serving = Serving::new(catalogue(), &ingest(), None)?;
-        Ok((ingest(), Reading::nothing(Digest::plain(b"recipe")), serving))
+        Ok((ingest(), Some(Reading::nothing(Digest::plain(b"recipe"))), serving))
     };
     store.take_in(gather.finish(), how, judged).unwrap();
 }
@@ -100,6 +108,23 @@ fn merge(names: &Pseudonymiser, alias: Pseudonym, into: &str, undone: bool) -> C
     Change::Merge(MergeEntry { time_s: 1, alias: *alias.as_bytes(), into, undone })
 }
 
+/// A letter that was given, or taken with its content until `until_s`.
+fn letter(names: &Pseudonymiser, who: &str, until_s: Option<i64>) -> Change {
+    let who = names.person(who);
+    let name = |_: u32| None;
+    let agents = ("store-1", "web-shop");
+    let summary = Summary::of(&Features::default(), who, agents, 5, name);
+    let line = Disclosure {
+        time_s: 5,
+        given: until_s.is_none(),
+        agent: "web-shop".into(),
+        person: *who.as_bytes(),
+        items: 0,
+        letter: Digest::plain(b"letter"),
+    };
+    Change::Letter(line, until_s.map(|until_s| Received { summary, until_s }))
+}
+
 fn words(granted: bool) -> Consents {
     Consents::from([(Purpose::Training, Consent { granted, time_s: 1 })])
 }
@@ -120,6 +145,8 @@ fn fill(store: &Store, names: &Pseudonymiser) {
         merge(names, names.person("dan"), "ben", false),
         merge(names, names.person("dan"), "ben", true),
         Change::Item(names.item("PEARS"), item),
+        letter(names, "ada", None),
+        letter(names, "ben", Some(1000)),
     ];
     store.change(&changes).unwrap();
     let make = |_: &_| Erasure { time_s: 9, receipt: "signed".into() };
