@@ -105,9 +105,9 @@ impl PartitionStream for Table {
             let read = match source.format {
                 #[cfg(feature = "odbc")]
                 Format::Odbc => {
-                    let address = address(&source)?.0;
+                    let address = address(&source).map_err(external)?.0;
                     let read = move || super::odbc::read(&address, &sql, &schema, &sender);
-                    tokio::task::spawn_blocking(read).await?
+                    tokio::task::spawn_blocking(read).await.map_err(external)?
                 }
                 Format::Mysql => read::<MySql>(mysql(&source).await, &sql, &schema, &sender).await,
                 _ => read::<Postgres>(postgres(&source).await, &sql, &schema, &sender).await,
@@ -207,6 +207,11 @@ async fn columns(source: &Source, sql: &str) -> Result<Vec<String>, ObserveError
             statement.columns().iter().map(|column| name(column.name())).collect()
         }
     })
+}
+
+#[cfg(feature = "odbc")]
+fn external(error: impl std::error::Error + Send + Sync + 'static) -> DataFusionError {
+    DataFusionError::External(Box::new(error))
 }
 
 /// Asks by ODBC, which waits, on a thread of its own.
