@@ -9,13 +9,23 @@
 mod support;
 
 use chorale_api::Settings;
+use chorale_people::{
+    hand_over::{LinkKeys, Linked},
+    keys::Key,
+};
 
 #[tokio::main]
 async fn main() {
     let port: u16 = std::env::args().nth(1).map_or(0, |port| port.parse().expect("a port"));
     let settings =
         Settings { requests_per_second: 1_000_000, burst: 1_000_000, ..Settings::default() };
-    let shop = support::Shop::with(settings);
+    let (seal_key, sign_key) = LinkKeys::new(&Key::from_bytes([2; 32])).public();
+    let agent = "web-shop".into();
+    let linked = Linked { agent, seal_key, sign_key, give: true, take: true, days: 30 };
+    let shop = support::Shop::new().restarted_with(|parts| {
+        parts.settings = settings;
+        parts.linked = vec![linked];
+    });
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap();
     println!("http://{}/", listener.local_addr().unwrap());
     println!("{}", shop.administrator);
