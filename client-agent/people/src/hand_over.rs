@@ -38,6 +38,9 @@ pub const LETTER_BYTES_MAX: usize = 128 << 10;
 /// How long a letter may be under way, in seconds.
 pub const UNDER_WAY_MAX_S: i64 = 86_400;
 
+/// The end of the year 9999, Unix seconds.
+const TIME_MAX_S: i64 = 253_402_300_799;
+
 /// How far the giving agent's clock may be ahead, in seconds.
 const AHEAD_MAX_S: i64 = 300;
 
@@ -164,8 +167,11 @@ pub enum OpenLetterError {
     /// Signed by the right agent, and not readable.
     #[error("the letter holds no summary that this version can read")]
     Content(#[source] DecodeError),
-    /// For another agent, from another one, or in another version.
-    #[error("the letter's content names other agents than its cover, or another version")]
+    /// For another agent, from another one, in another version, or with impossible figures.
+    #[error(
+        "the letter's content names other agents than its cover, another version, or impossible \
+         figures"
+    )]
     Mismatch,
     /// Too old, or from the future.
     #[error("the letter was made at {made_s} and it is {now_s}: at most a day may lie between")]
@@ -242,11 +248,18 @@ impl Summary {
         }
     }
 
+    /// Whether every figure can be meant. Who signed it is known, not that they made no mistake.
     fn is_sound(&self) -> bool {
+        let time = |time_s: i64| (0..=TIME_MAX_S).contains(&time_s);
+        let number = |value: f64| (0.0..=1e6).contains(&value);
         self.items.len() <= ITEMS_MAX
+            && [self.first_s, self.last_s].into_iter().all(time)
             && self.items.iter().all(|item| {
-                (0.0..=1e6).contains(&item.recent)
-                    && item.period_days.is_none_or(|days| (0.0..=1e6).contains(&days))
+                item.item.len() <= 256
+                    && number(f64::from(item.baskets))
+                    && number(item.recent)
+                    && item.period_days.is_none_or(number)
+                    && time(item.last_s)
             })
     }
 }
@@ -448,6 +461,26 @@ mod tests {
         }
         for bytes in [&[][..], &[0; 31], &[9; 100], &vec![0; LETTER_BYTES_MAX + 1]] {
             assert!(keys(2).open(bytes, &shop, "web", 5000).is_err());
+        }
+    }
+
+    #[test]
+    fn figures_that_cannot_be_meant_are_refused_whoever_signed_them() {
+        let shop = linked("shop", &keys(1));
+        let changes: [fn(&mut Summary); 6] = [
+            |summary| summary.version = 2,
+            |summary| summary.last_s = i64::MAX,
+            |summary| summary.items[0].recent = f64::NAN,
+            |summary| summary.items[0].period_days = Some(f64::INFINITY),
+            |summary| summary.items[0].last_s = i64::MIN,
+            |summary| summary.items[1].item = "x".repeat(257),
+        ];
+        for change in changes {
+            let mut summary = summary();
+            change(&mut summary);
+            let letter = keys(1).seal(&summary, &linked("web", &keys(2))).unwrap();
+            let error = keys(2).open(&letter, &shop, "web", 5000).unwrap_err();
+            assert!(matches!(error, OpenLetterError::Mismatch), "{error}");
         }
     }
 
