@@ -1,4 +1,5 @@
 //! The agent as processes, and its API over a real connection.
+#![allow(dead_code)]
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -73,4 +74,11 @@ pub(crate) fn run(dir: &Path, arguments: &[&str]) -> String {
     let output = command(dir, arguments).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// Runs a command that must fail, and returns what it says.
+pub(crate) fn refused(dir: &Path, arguments: &[&str]) -> String {
+    let output = command(dir, arguments).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stdout));
+    String::from_utf8(output.stderr).unwrap()
 }
