@@ -108,7 +108,7 @@ enum DataCommand {
     /// Read everything, report what is used and what is set aside, and keep nothing.
     Check(data::CheckOptions),
     /// List the letters about customers to and from linked agents.
-    Disclosures(serve::ListOptions),
+    Disclosures(linked::ListOptions),
     /// Take out what the configured periods ('retention_days') no longer keep.
     ///
     /// `ingest` does it each time, `serve` and `run` when they start and once a day.

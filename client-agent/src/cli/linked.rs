@@ -3,17 +3,27 @@
 use std::{io::Write, path::Path};
 
 use chorale_people::hand_over::{Disclosure, LinkKeys, Linked};
+use clap::Args;
 
-use super::{Agent, Done, OutputError, serve, table, write_json};
+use super::{Agent, Done, OutputError, table, write_json};
 use crate::{
     calendar,
     error::Failure,
+    keys::{Key, KeyError, KeyFile, StoreKey, create_private_dir},
     policy::{StorePolicy, VerifiedPolicy},
     run,
 };
 
-/// The agents that the signed policy links this one with. A policy that is not in force links with
-/// nobody: a store may serve before it joins a federation.
+#[derive(Debug, Args)]
+pub(super) struct ListOptions {
+    /// Write the list as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// The agents that the policy links this one with; then it must be the one that the store's
+/// administrator signed. A policy without links is not looked at further: a store may serve before it
+/// joins a federation.
 pub(super) fn linked(agent: &Agent) -> Result<Vec<Linked>, Failure> {
     if !agent.config.policy.exists() {
         return Ok(Vec::new());
@@ -31,7 +41,7 @@ pub(super) fn linked(agent: &Agent) -> Result<Vec<Linked>, Failure> {
 /// This agent's entry for the policies of others.
 pub(super) fn link(config: &Path, out: &mut dyn Write) -> Result<Done, Failure> {
     let agent = Agent::load(config)?;
-    let key = serve::receipt_key(&agent, &agent.store_key()?)?;
+    let key = receipt_key(&agent, &agent.store_key()?)?;
     let (seal, sign) = LinkKeys::new(&key).public();
     let name = &agent.config.agent;
     writeln!(
@@ -46,7 +56,7 @@ pub(super) fn link(config: &Path, out: &mut dyn Write) -> Result<Done, Failure> 
 /// Every letter to and from linked agents.
 pub(super) fn disclosures(
     config: &Path,
-    options: &serve::ListOptions,
+    options: &ListOptions,
     out: &mut dyn Write,
 ) -> Result<Done, Failure> {
     let lines = Agent::load(config)?.store()?.live()?.disclosures;
@@ -78,4 +88,18 @@ pub(super) fn disclosures(
     let rows: Vec<_> = std::iter::once(header).chain(lines.iter().map(row)).collect();
     out.write_all(table(&rows).as_bytes()).map_err(OutputError)?;
     Ok(Done::Well)
+}
+
+/// The key that signs receipts and letters; where there is none, a new one is made and sealed as the store's
+/// key is.
+pub(super) fn receipt_key(agent: &Agent, store_key: &StoreKey) -> Result<Key, KeyError> {
+    let path = agent.config.receipt_key_path();
+    if path.exists() {
+        return Key::open(&path, &agent.unlock);
+    }
+    if let Some(folder) = path.parent() {
+        create_private_dir(folder)
+            .map_err(|source| KeyError::Create { path: path.clone(), source })?;
+    }
+    Ok(KeyFile::create(&path, store_key.file().wrap().clone())?.into_keys().0)
 }

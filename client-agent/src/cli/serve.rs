@@ -17,7 +17,6 @@ use crate::{
     calendar,
     config::{Config, ConfigError},
     error::Failure,
-    keys::{Key, KeyError, KeyFile, StoreKey, create_private_dir},
     odometer::Odometer,
     store::Store,
 };
@@ -46,7 +45,7 @@ pub(super) struct AddOptions {
 pub(super) struct ListOptions {
     /// Write the list as JSON.
     #[arg(long)]
-    pub(super) json: bool,
+    json: bool,
 }
 
 pub(super) fn serve(path: &Path, options: &Options, out: &mut dyn Write) -> Result<Done, Failure> {
@@ -64,7 +63,7 @@ pub(super) fn serve(path: &Path, options: &Options, out: &mut dyn Write) -> Resu
     let key = agent.store_key()?;
     let store = Store::open(&agent.config.data_dir, &key)?.under(&agent.names)?;
     let odometer = Odometer::new(&agent.config.data_dir, &key).under(&agent.names)?;
-    let receipt_key = receipt_key(&agent, &key)?;
+    let receipt_key = linked::receipt_key(&agent, &key)?;
     let linked = linked::linked(&agent)?;
     let served = agent.config.served();
     let parts = Parts {
@@ -104,20 +103,6 @@ pub(super) fn serve(path: &Path, options: &Options, out: &mut dyn Write) -> Resu
     runtime.block_on(chorale_api::serve(parts, listen, listening, shutdown_signal()))?;
     said.map_err(OutputError)?;
     Ok(Done::Well)
-}
-
-/// The key that signs receipts; where there is none, a new one is made and sealed as the store's
-/// key is.
-pub(super) fn receipt_key(agent: &Agent, store_key: &StoreKey) -> Result<Key, KeyError> {
-    let path = agent.config.receipt_key_path();
-    if path.exists() {
-        return Key::open(&path, &agent.unlock);
-    }
-    if let Some(folder) = path.parent() {
-        create_private_dir(folder)
-            .map_err(|source| KeyError::Create { path: path.clone(), source })?;
-    }
-    Ok(KeyFile::create(&path, store_key.file().wrap().clone())?.into_keys().0)
 }
 
 pub(super) fn add(
