@@ -224,6 +224,8 @@ impl From<KeepError> for Problem {
                 Self::new(Kind::Internal, "nothing was changed; the agent's log says why")
             }
             KeepError::Full(full) => Self::bad(full.to_string()),
+            KeepError::Erased => Self::new(Kind::UnknownUser, error.to_string()),
+            KeepError::Stale => Self::new(Kind::Stale, error.to_string()),
         }
     }
 }

@@ -67,6 +67,12 @@ pub(crate) enum KeepError {
     /// No room for another item.
     #[error(transparent)]
     Full(#[from] Full),
+    /// The person was erased meanwhile.
+    #[error("this user was erased")]
+    Erased,
+    /// A letter that is no newer than the last of its agent about the person.
+    #[error("a letter as new as this one was taken before")]
+    Stale,
 }
 
 /// What became of a change.
@@ -310,10 +316,7 @@ impl Thread {
                     changes.push(Change::Consents(who, consents));
                     Ok(Kept::default())
                 }
-                Work::Letter(line, received) => {
-                    changes.push(Change::Letter(line, received));
-                    Ok(Kept::default())
-                }
+                Work::Letter(line, received) => self.letter(line, received, &mut changes),
                 Work::Items(edits) => {
                     let shelf = shelf.get_or_insert_with(|| Shelf::clone(&self.shelf));
                     self.items(edits, shelf, &mut changes).map_err(KeepError::Full)
@@ -357,6 +360,27 @@ impl Thread {
             }
         }
         kept
+    }
+
+    /// Nobody is erased and no other letter is taken between this look and the change.
+    fn letter(
+        &self,
+        line: Disclosure,
+        received: Option<Received>,
+        changes: &mut Vec<Change>,
+    ) -> Result<Kept, KeepError> {
+        let (crowd, who) = (&self.shared.crowd, Pseudonym::from_bytes(line.person));
+        if crowd.is_erased(who) {
+            return Err(KeepError::Erased);
+        }
+        let last_s = received.as_ref().and_then(|_| crowd.received_s(who, &line.agent));
+        if let (Some(last_s), Some(received)) = (last_s, &received)
+            && last_s >= received.summary.time_s
+        {
+            return Err(KeepError::Stale);
+        }
+        changes.push(Change::Letter(line, received));
+        Ok(Kept::default())
     }
 
     fn items(
@@ -514,7 +538,7 @@ fn purchased(event: &LiveEvent, shelf: &Shelf, window_end_s: i64) -> Option<u32>
 }
 
 /// An error and its causes on one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -523,4 +547,77 @@ fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::time::UNIX_EPOCH;
+
+    use chorale_people::{features::Features, hand_over::Summary, keys::Key, retention::Retention};
+
+    use super::*;
+    use crate::{
+        app::{App, Parts},
+        settings::Settings,
+    };
+
+    fn app(dir: &std::path::Path) -> App {
+        let catalogue = b"index,item_id,department,category\n0,APPLES,PRODUCE,FRUIT\n";
+        std::fs::create_dir_all(dir.join("keys")).unwrap();
+        App::start(Parts {
+            agent: "web-shop".into(),
+            home: "1".into(),
+            window_end_s: i64::MAX,
+            catalogue: Catalogue::read_csv(catalogue).unwrap(),
+            names: Pseudonymiser::new(&Key::from_bytes([7; 32])),
+            store: Store::open(&dir.join("data"), &Key::from_bytes([5; 32])).unwrap(),
+            settings: Settings::default(),
+            tokens: dir.join("keys/tokens.toml"),
+            receipt_key: Key::from_bytes([3; 32]),
+            retention: Retention::default(),
+            features: Vec::new(),
+            linked: Vec::new(),
+            clock: Clock::System,
+            elsewhere: Vec::new(),
+        })
+        .unwrap()
+    }
+
+    /// A letter that was begun before the person was erased, or before a newer one came.
+    #[tokio::test]
+    async fn a_letter_that_was_overtaken_is_neither_given_nor_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let app = app(dir.path());
+        let who = Pseudonym::from_bytes([9; 32]);
+        let now_s = UNIX_EPOCH.elapsed().unwrap().as_secs() as i64;
+        let letter = |time_s: i64, taken: bool| {
+            let agents = ("store-1", "web-shop");
+            let summary = Summary::of(&Features::default(), who, agents, time_s, |_| None);
+            let line = Disclosure {
+                time_s,
+                given: !taken,
+                agent: "store-1".into(),
+                person: *who.as_bytes(),
+                items: 0,
+                letter: chorale_wire::Digest::plain(b"letter"),
+            };
+            let until_s = now_s + 86_400;
+            Work::Letter(line, taken.then_some(Received { summary, until_s }))
+        };
+        app.keeper.work(letter(now_s, true)).await.unwrap();
+        for time_s in [now_s, now_s - 1] {
+            let late = app.keeper.work(letter(time_s, true)).await;
+            assert!(matches!(late, Err(KeepError::Stale)));
+        }
+        app.keeper.work(letter(now_s - 1, false)).await.unwrap();
+        let receipt = move |_: &Removed, _| Erasure { time_s: now_s, receipt: String::new() };
+        app.keeper.erase(vec![who], Box::new(receipt)).await.unwrap();
+        for taken in [true, false] {
+            let late = app.keeper.work(letter(now_s + 1, taken)).await;
+            assert!(matches!(late, Err(KeepError::Erased)));
+        }
+        let live = app.shared.store.live().unwrap();
+        assert_eq!((live.disclosures.len(), live.received.len()), (2, 0));
+    }
 }

@@ -11,7 +11,7 @@ use chorale_people::{
 };
 use chorale_task::Catalogue;
 
-use crate::clock::Clock;
+use crate::{clock::Clock, keeper::chain};
 
 const EVERY: Duration = Duration::from_secs(86_400);
 /// After a failure.
@@ -31,7 +31,11 @@ impl Sweep {
 
     /// What is still kept. A clock that was set ahead takes nothing away.
     pub(crate) fn cut(&self) -> Option<Cut> {
-        self.retention.at(self.clock.now_s().min(Clock::System.now_s()))
+        self.retention.at(self.now_s())
+    }
+
+    fn now_s(&self) -> i64 {
+        self.clock.now_s().min(Clock::System.now_s())
     }
 
     pub(crate) fn is_due(&self) -> bool {
@@ -41,9 +45,11 @@ impl Sweep {
     /// Takes out of the store what is no longer kept. Serving goes on where that fails, since it
     /// would not be better otherwise; it is tried again soon.
     pub(crate) fn run(&self, store: &Store, catalogue: &Catalogue) {
-        let now_s = self.clock.now_s().min(Clock::System.now_s());
-        if let Err(error) = store.drop_old_letters(now_s) {
-            tracing::error!(%error, "summaries past their period cannot be taken out");
+        if let Err(error) = store.drop_old_letters(self.now_s()) {
+            tracing::error!(
+                error = chain(&error),
+                "summaries past their period cannot be taken out"
+            );
             return self.after(AGAIN);
         }
         let Some(cut) = self.cut() else { return self.after(EVERY) };
@@ -55,8 +61,10 @@ impl Sweep {
                 self.after(EVERY);
             }
             Err(error) => {
-                let error = error.explained();
-                tracing::error!(%error, "events past their period cannot be taken out");
+                tracing::error!(
+                    error = chain(error.explained()),
+                    "events past their period cannot be taken out"
+                );
                 self.after(AGAIN);
             }
         }

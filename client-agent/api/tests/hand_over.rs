@@ -62,6 +62,10 @@ async fn best(shop: &Shop) -> Value {
 #[tokio::test]
 async fn a_summary_reaches_the_linked_agent_and_counts_there() {
     let (giving, taking) = (giving(), taking().await);
+    // What only the store's own shelf has stays there.
+    giving.ask("POST", "/v1/items", json!([{"item": "HOUSE BLEND"}])).await;
+    let own = json!([{"type": "purchase", "user": "CUSTOMER-0098765", "item": "HOUSE BLEND"}]);
+    giving.ask("POST", "/v1/events", own).await;
     let letter = letter(&giving).await;
     let before = taking.ask("GET", &format!("{USER}/profile"), None).await;
     assert_eq!((&before["knowledge"], &before["linked"]), (&json!("channel-only"), &json!([])));
@@ -71,7 +75,8 @@ async fn a_summary_reaches_the_linked_agent_and_counts_there() {
     let profile = taking.ask("GET", &format!("{USER}/profile"), None).await;
     assert_eq!(profile["knowledge"], "channel-and-linked");
     assert_eq!(profile["linked"][0]["agent"], "store-367");
-    assert_eq!(profile["linked"][0]["baskets"], 3);
+    assert_eq!(profile["linked"][0]["baskets"], 4);
+    assert!(!profile["linked"].to_string().contains("HOUSE BLEND"), "{profile}");
     assert_eq!(profile["linked"][0]["items"][0]["item"], "PICKLED HERRING");
     assert_eq!(profile["facts"]["baskets"], 0, "facts are the own channel's");
     assert_eq!(best(&taking).await, "PICKLED HERRING");

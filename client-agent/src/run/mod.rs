@@ -281,8 +281,8 @@ impl Driver {
                 Ok(expired) if expired.is_nothing() => {}
                 Ok(expired) => tracing::info!(?expired, "events past their period were taken out"),
                 Err(error) => {
-                    let error = error.explained();
-                    tracing::error!(%error, "events past their period cannot be taken out");
+                    let error = error::one_line(error.explained());
+                    tracing::error!(error, "events past their period cannot be taken out");
                 }
             }
         });

@@ -9,14 +9,13 @@ use chorale_people::{
     calendar,
     calendar::DAY_S,
     hand_over::{Disclosure, LETTER_BYTES_MAX, Linked, Received, Summary},
-    live::Purpose,
+    live::{Purpose, allows},
 };
 use chorale_plan::Pseudonym;
 use chorale_wire::Digest;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::person::refuse_erased;
 use crate::{
     app::App,
     keeper::Work,
@@ -86,14 +85,16 @@ pub(super) async fn give(
 ) -> Result<Answer<Letter>, Problem> {
     let who = app.user(context.user(&user)?)?;
     let to = linked(&app, &to, |linked| linked.give)?;
-    refuse_erased(&app, who)?;
     let world = app.world();
     let view = app
         .view(who, &world)
         .ok_or_else(|| Problem::new(Kind::UnknownUser, "nothing is known about this user here"))?;
-    agreed(&app, who)?;
+    if !agrees(&app, who, false) {
+        return Err(Problem::new(Kind::NoConsent, "this user has not said yes to 'hand-over'"));
+    }
     let now_s = app.now_s();
-    let name = |item| world.shelf.line(item).map(|line| line.item.to_string());
+    // Of the federation's catalogue alone: the store's own items are nobody else's business.
+    let name = |item| Some(app.shared.catalogue.item(item)?.item_id.clone());
     let summary = Summary::of(&view.features, who, (&app.agent, &to.agent), now_s, name);
     let letter = app.link_keys.seal(&summary, to).map_err(|error| {
         tracing::error!(%error, agent = to.agent, "a letter cannot be made");
@@ -131,7 +132,6 @@ pub(super) async fn take(
         .open(&letter, from, &app.agent, now_s)
         .map_err(|error| Problem::bad(error.to_string()))?;
     let who = Pseudonym::from_bytes(summary.person);
-    refuse_erased(&app, who)?;
     let world = app.world();
     if app.view(who, &world).is_none() {
         return Err(Problem::new(
@@ -139,12 +139,8 @@ pub(super) async fn take(
             "the letter is about somebody who is unknown here; nothing of it is kept",
         ));
     }
-    let words = app.shared.crowd.consents(who);
-    if !chorale_people::live::allows(Some(&words), Purpose::HandOver, true) {
+    if !agrees(&app, who, true) {
         return Err(Problem::new(Kind::NoConsent, "this user has said no to 'hand-over'"));
-    }
-    if app.shared.crowd.received_s(who, &from.agent).is_some_and(|last| last >= summary.time_s) {
-        return Err(Problem::new(Kind::Stale, "a letter as new as this one was taken before"));
     }
     let line = line(&summary, &letter, &from.agent, now_s, false);
     let (items, until_s) = (summary.items.len(), now_s + i64::from(from.days) * DAY_S);
@@ -168,12 +164,9 @@ fn linked<'a>(
     })
 }
 
-fn agreed(app: &App, who: Pseudonym) -> Result<(), Problem> {
-    let words = app.shared.crowd.consents(who);
-    match chorale_people::live::allows(Some(&words), Purpose::HandOver, false) {
-        true => Ok(()),
-        false => Err(Problem::new(Kind::NoConsent, "this user has not said yes to 'hand-over'")),
-    }
+/// The person's word on hand-overs, or `silence` without one.
+fn agrees(app: &App, who: Pseudonym, silence: bool) -> bool {
+    allows(Some(&app.shared.crowd.consents(who)), Purpose::HandOver, silence)
 }
 
 fn line(summary: &Summary, letter: &[u8], agent: &str, time_s: i64, given: bool) -> Disclosure {

@@ -439,7 +439,7 @@ pub(super) async fn pseudonyms(
     Ok(context.answer(&app.world(), "pseudonyms", None, Pseudonyms { persons: persons? }))
 }
 
-pub(super) fn refuse_erased(app: &App, who: Pseudonym) -> Result<(), Problem> {
+fn refuse_erased(app: &App, who: Pseudonym) -> Result<(), Problem> {
     match app.shared.crowd.is_erased(who) {
         true => Err(Problem::new(Kind::UnknownUser, "this user was erased")),
         false => Ok(()),

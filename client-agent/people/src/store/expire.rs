@@ -1,8 +1,10 @@
 //! Taking out what is no longer kept.
 
+use std::ops::ControlFlow;
+
 use chorale_plan::Pseudonym;
 use chorale_task::Catalogue;
-use redb::{ReadableDatabase, ReadableTable, TableError, WriteTransaction};
+use redb::{ReadableTable, WriteTransaction};
 
 use super::{Ingest, PERSONS, Sealed, Store, StoreError, TakeIn, live::LIVE};
 use crate::{
@@ -131,24 +133,12 @@ impl Store {
         table: Sealed,
         mut is_one: impl FnMut(T) -> bool,
     ) -> Result<bool, StoreError> {
-        if !self.path().exists() {
-            return Ok(false);
-        }
-        let (_lock, database) = self.locked()?;
-        let transaction = database.begin_read().map_err(|error| self.failed("read", error))?;
-        let open = match transaction.open_table(table) {
-            Ok(open) => open,
-            Err(TableError::TableDoesNotExist(_)) => return Ok(false),
-            Err(error) => return Err(self.failed("read", error)),
-        };
-        for entry in open.iter().map_err(|error| self.failed("read", error))? {
-            let (key, sealed) = entry.map_err(|error| self.failed("read", error))?;
-            let bytes = self.unseal(table, key.value(), sealed.value())?;
-            if is_one(self.decode(&bytes)?) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        let mut found = false;
+        self.visit(table, |_, value| {
+            found = is_one(value);
+            Ok(if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })?;
+        Ok(found)
     }
 }
 

@@ -5,11 +5,14 @@
 //! for each item, under a keyed hash of its id; `received` a summary under pseudonym and the hash of
 //! the agent that gave it; `disclosures` a line for each letter given or taken.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::ControlFlow,
+};
 
 use chorale_plan::Pseudonym;
 use chorale_task::Catalogue;
-use redb::{ReadableTable, TableDefinition, TableError};
+use redb::{ReadableTable, TableDefinition};
 
 use super::{META, ORIGINS, PERSONS, PROFILES, SealError, Sealed, Store, StoreError};
 use crate::{
@@ -407,7 +410,10 @@ impl Store {
                 }
             }
         }
-        self.remove_where(transaction, RECEIVED, |key| gone.iter().any(|one| one == key))
+        for key in &gone {
+            self.remove(transaction, RECEIVED, key)?;
+        }
+        Ok(gone.len() as u64)
     }
 
     /// The number of a person's next row of events.
@@ -486,22 +492,10 @@ impl Store {
         table: Sealed,
     ) -> Result<Vec<(Vec<u8>, T)>, StoreError> {
         let mut found = Vec::new();
-        if !self.path().exists() {
-            return Ok(found);
-        }
-        let (_lock, database) = self.locked()?;
-        let transaction = redb::ReadableDatabase::begin_read(&database)
-            .map_err(|error| self.failed("read", error))?;
-        let open = match transaction.open_table(table) {
-            Ok(open) => open,
-            Err(TableError::TableDoesNotExist(_)) => return Ok(found),
-            Err(error) => return Err(self.failed("read", error)),
-        };
-        for entry in open.iter().map_err(|error| self.failed("read", error))? {
-            let (key, sealed) = entry.map_err(|error| self.failed("read", error))?;
-            let bytes = self.unseal(table, key.value(), sealed.value())?;
-            found.push((key.value().to_vec(), self.decode(&bytes)?));
-        }
+        self.visit(table, |key, value| {
+            found.push((key.to_vec(), value));
+            Ok(ControlFlow::Continue(()))
+        })?;
         Ok(found)
     }
 

@@ -21,6 +21,7 @@ use std::{
     collections::BTreeMap,
     fs::File,
     io,
+    ops::ControlFlow,
     path::{Path, PathBuf},
 };
 
@@ -572,26 +573,39 @@ impl Store {
         table: Sealed,
     ) -> Result<BTreeMap<Pseudonym, T>, StoreError> {
         let mut found = BTreeMap::new();
+        self.visit(table, |key, value| {
+            let who: [u8; 32] = key.try_into().map_err(|_| self.misplaced())?;
+            found.insert(Pseudonym::from_bytes(who), value);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(found)
+    }
+
+    /// Shows the rows of a table in the order of their keys, for as long as `see` goes on; none where
+    /// there is no table.
+    fn visit<T: Serialize + DeserializeOwned>(
+        &self,
+        table: Sealed,
+        mut see: impl FnMut(&[u8], T) -> Result<ControlFlow<()>, StoreError>,
+    ) -> Result<(), StoreError> {
         if !self.path().exists() {
-            return Ok(found);
+            return Ok(());
         }
         let (_lock, database) = self.locked()?;
         let transaction = database.begin_read().map_err(|error| self.failed("read", error))?;
         let open = match transaction.open_table(table) {
             Ok(open) => open,
-            Err(TableError::TableDoesNotExist(_)) => return Ok(found),
+            Err(TableError::TableDoesNotExist(_)) => return Ok(()),
             Err(error) => return Err(self.failed("read", error)),
         };
         for entry in open.iter().map_err(|error| self.failed("read", error))? {
             let (key, sealed) = entry.map_err(|error| self.failed("read", error))?;
-            let who: [u8; 32] = key
-                .value()
-                .try_into()
-                .map_err(|_| StoreError::Seal { path: self.path(), source: SealError::Open })?;
             let bytes = self.unseal(table, key.value(), sealed.value())?;
-            found.insert(Pseudonym::from_bytes(who), self.decode(&bytes)?);
+            if see(key.value(), self.decode(&bytes)?)?.is_break() {
+                break;
+            }
         }
-        Ok(found)
+        Ok(())
     }
 
     fn seal(&self, table: Sealed, key: &[u8], bytes: &[u8]) -> Result<Vec<u8>, StoreError> {
