@@ -269,7 +269,9 @@ impl Config {
         if !(64..=1 << 24).contains(&self.memory_limit_mib) {
             return wrong("memory_limit_mib", "64 to 16777216");
         }
-        if let Some((place, key, expected)) = Declared::first_wrong(&self.features) {
+        if let Some((place, key, expected)) =
+            Declared::first_wrong(&self.features, &self.cleaning.channels)
+        {
             return wrong(&format!("features[{place}].{key}"), expected);
         }
         let declared = |name: &Option<String>| {
@@ -290,6 +292,9 @@ impl Config {
         }
         if !(0.0..=1.0).contains(&self.cleaning.quarantine_max_share) {
             return wrong("cleaning.quarantine_max_share", "a share from 0 to 1");
+        }
+        if self.cleaning.channels.are_wrong() {
+            return wrong("cleaning.channels", "at most 64 names, each once");
         }
         let Cleaning { quantity_min, quantity_max, .. } = self.cleaning;
         if !(quantity_min >= 0.0 && quantity_max > quantity_min && quantity_max <= 1e9) {

@@ -74,6 +74,7 @@ impl Shop {
             retention: Retention::default(),
             clock: Clock::Fixed(NOW_S),
             features: Vec::new(),
+            channels: chorale_people::channel::Channels::default(),
             linked: Vec::new(),
             elsewhere: Vec::new(),
         };
@@ -147,6 +148,8 @@ fn records(
                 basket: number / 5,
                 quantity: 1.0,
                 amount: 2.0,
+                discount: 0.0,
+                channel: 0,
             });
             let record = PersonRecord { at_home: true, events: events.collect() };
             (names.person(&format!("customer-{person}")), record)

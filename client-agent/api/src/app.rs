@@ -9,6 +9,7 @@ use std::{
 
 use chorale_people::{
     Explain,
+    channel::Channels,
     features::Declared,
     hand_over::{LinkKeys, Linked},
     keys::Key,
@@ -63,6 +64,8 @@ pub struct Parts {
     pub clock: Clock,
     /// Features that the store declares.
     pub features: Vec<Declared>,
+    /// Channels that the store tells apart.
+    pub channels: Channels,
     /// Agents that the store's signed policy links this one with.
     pub linked: Vec<Linked>,
     /// Other places of the agent that hold something about people.
@@ -117,6 +120,7 @@ pub(crate) struct App {
     pub(crate) link_keys: LinkKeys,
     pub(crate) linked: Vec<Linked>,
     pub(crate) features: Vec<Declared>,
+    pub(crate) channels: Channels,
     pub(crate) answered: Answered,
     pub(crate) started: Instant,
 }
@@ -162,6 +166,7 @@ impl App {
             link_keys: LinkKeys::new(&parts.receipt_key),
             linked: parts.linked,
             features: parts.features,
+            channels: parts.channels,
             answered: Answered::default(),
             started: Instant::now(),
         })

@@ -417,6 +417,8 @@ mod tests {
             item: Some(item.into()),
             quantity: 1.0,
             amount: 1.0,
+            discount: 0.0,
+            channel: 0,
             basket: None,
             session: None,
             request: None,

@@ -577,6 +577,7 @@ mod tests {
             receipt_key: Key::from_bytes([3; 32]),
             retention: Retention::default(),
             features: Vec::new(),
+            channels: chorale_people::channel::Channels::default(),
             linked: Vec::new(),
             clock: Clock::System,
             elsewhere: Vec::new(),

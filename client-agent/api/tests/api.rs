@@ -470,19 +470,12 @@ async fn what_is_past_its_period_is_gone_and_does_not_come_back() {
 
 #[tokio::test]
 async fn declared_features_have_values_owners_and_an_end() {
-    let declared = |name: &str, purpose, measure, refresh_hours| Declared {
-        name: name.into(),
-        owner: "crm".into(),
-        purpose,
-        measure,
-        kinds: vec![chorale_people::Kind::Purchase],
-        department: None,
-        category: None,
-        days: Some(30),
-        range: [0.0, 100.0],
-        missing: None,
-        ttl_hours: 24,
-        refresh_hours,
+    let declared = |name: &str, purpose: Purpose, measure: Measure, refresh_hours: u32| {
+        let declared = json!({
+            "name": name, "owner": "crm", "purpose": purpose, "measure": measure, "days": 30,
+            "range": [0.0, 100.0], "ttl_hours": 24, "refresh_hours": refresh_hours,
+        });
+        serde_json::from_value::<Declared>(declared).unwrap()
     };
     let segment: Segment = serde_json::from_value(json!({
         "id": "spenders", "title": "Spent ten or more in a month",
@@ -490,15 +483,22 @@ async fn declared_features_have_values_owners_and_an_end() {
     }))
     .unwrap();
     let shop = Shop::new().restarted_with(|parts| {
+        let marketing = |name: &str, measure| declared(name, Purpose::Marketing, measure, 0);
+        let (acme, web) = (Some("brand:acme".into()), Some("web".into()));
         parts.features = vec![
             declared("spent-30d", Purpose::Marketing, Measure::Amount, 1),
             declared("risk-items", Purpose::Risk, Measure::Items, 0),
-            declared("gap", Purpose::Marketing, Measure::GapDays, 0),
+            marketing("gap", Measure::GapDays),
+            Declared { label: acme, ..marketing("acme", Measure::Share) },
+            Declared { channel: web, ..marketing("web", Measure::Share) },
+            Declared { buckets: vec![0.1, 0.2], ..marketing("bargains", Measure::DiscountShare) },
+            Declared { searched: Some("Pear".into()), ..marketing("pears", Measure::Searches) },
         ];
         parts.settings.segments = vec![segment];
     });
     let listed = shop.ask("GET", "/v1/features", None).await;
-    assert_eq!(listed["features"].as_array().unwrap().len(), 3);
+    assert_eq!(listed["features"].as_array().unwrap().len(), 7);
+    assert_eq!(listed["features"][5]["type"], "bucket");
     assert_eq!(
         (&listed["features"][1]["type"], &listed["features"][1]["owner"]),
         (&json!("count"), &json!("crm"))
@@ -525,6 +525,23 @@ async fn declared_features_have_values_owners_and_an_end() {
         (&second["withheld"], &second["features"]["risk-items"]),
         (&json!(["risk-items"]), &Value::Null)
     );
+    // Brand by the item's label, channel mix, what is bought at a discount, what is searched for.
+    shop.ask("PATCH", "/v1/items/PEARS", json!({"labels": ["brand:acme"]})).await;
+    let more = json!([
+        {"type": "purchase", "user": "spender", "item": "PLUMS", "amount": 5.0, "channel": "Web"},
+        {"type": "purchase", "user": "spender", "item": "PLUMS", "amount": 86.0, "discount": 200.0},
+        {"type": "search", "user": "spender", "text": "fresh pears"},
+        {"type": "search", "user": "spender", "text": "plums"},
+        {"type": "purchase", "user": "spender", "item": "PLUMS", "channel": "fax"},
+    ]);
+    let kept = shop.ask("POST", "/v1/events", more).await;
+    assert_eq!((&kept["accepted"], &kept["rejected"][0]["index"]), (&json!(4), &json!(4)));
+    let third = values().await;
+    let values = ["acme", "web", "bargains", "pears"].map(|name| &third["features"][name]["value"]);
+    assert_eq!(values, [&json!(0.5), &json!(0.25), &json!(1.0), &json!(1.0)]);
+    let export = shop.ask("GET", "/v1/users/spender/export", None).await;
+    let live = export["live"].as_array().unwrap();
+    assert_eq!((&live[2]["channel"], &live[3]["discount"]), (&json!("web"), &json!(200.0)));
 }
 
 #[tokio::test]

@@ -43,7 +43,7 @@ const fn column(
 }
 
 /// The columns of the canonical event, in the order of [`Columns`].
-pub const COLUMNS: [Column; 13] = [
+pub const COLUMNS: [Column; 15] = [
     column(
         "event_time",
         true,
@@ -74,6 +74,8 @@ pub const COLUMNS: [Column; 13] = [
     column("item", true, "the item's id in the catalogue: text or a whole number", Holds::Text),
     column("quantity", false, "how many: a number", Holds::Number),
     column("amount", false, "the money paid: a number", Holds::Number),
+    column("discount", false, "the money taken off the price: a number", Holds::Number),
+    column("channel", false, "where it happened, as 'till' or 'web': text", Holds::Text),
     column("basket", false, "the receipt's number: text or a whole number", Holds::Text),
     column("event_id", false, "an id that no other row has: text or a whole number", Holds::Text),
     column("session", false, "the visit's id, for visitors without a customer's id", Holds::Text),
@@ -94,12 +96,14 @@ const KIND: usize = 3;
 const ITEM: usize = 4;
 const QUANTITY: usize = 5;
 const AMOUNT: usize = 6;
-const BASKET: usize = 7;
-const EVENT_ID: usize = 8;
-const SESSION: usize = 9;
-const ZONE: usize = 10;
-const FILE: usize = 11;
-const LINE: usize = 12;
+const DISCOUNT: usize = 7;
+const CHANNEL: usize = 8;
+const BASKET: usize = 9;
+const EVENT_ID: usize = 10;
+const SESSION: usize = 11;
+const ZONE: usize = 12;
+const FILE: usize = 13;
+const LINE: usize = 14;
 
 /// Where each column of [`COLUMNS`] stands in the SQL's result.
 pub(crate) struct Layout([Option<usize>; COLUMNS.len()]);
@@ -226,6 +230,8 @@ impl Columns {
             item: text(ITEM),
             quantity: number(QUANTITY),
             amount: number(AMOUNT),
+            discount: number(DISCOUNT),
+            channel: text(CHANNEL),
             basket: text(BASKET),
             event_id: text(EVENT_ID),
         }

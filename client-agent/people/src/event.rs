@@ -6,7 +6,7 @@ use chorale_plan::Pseudonym;
 use chorale_task::Catalogue;
 use serde::{Deserialize, Serialize};
 
-use crate::pseudonym::Pseudonymiser;
+use crate::{channel::Channels, pseudonym::Pseudonymiser};
 
 /// One clean event. No raw id is left in it.
 #[derive(Clone, Copy, PartialEq)]
@@ -25,6 +25,10 @@ pub struct Event {
     pub quantity: f32,
     /// For how much money in the store's currency, 0 where the data does not say.
     pub amount: f64,
+    /// How much money was taken off its price, 0 where the data does not say.
+    pub discount: f32,
+    /// Where it happened, see [`Channels`]; 0 where the data does not say.
+    pub channel: u32,
     /// The basket; rows of one person with the same number belong together.
     pub basket: u64,
     /// Stands for the event's id, keyed; 0 where the data has none.
@@ -75,7 +79,7 @@ pub enum Reason {
     UnknownKind,
     /// A quantity or an amount that is no number.
     NotANumber,
-    /// A negative price on anything but a return.
+    /// A negative price on anything but a return, or a negative discount.
     NegativeAmount,
     /// A quantity outside the configured range.
     ImpossibleQuantity,
@@ -87,6 +91,8 @@ pub enum Reason {
     MalformedLine,
     /// A line that is not in the source's encoding.
     WrongEncoding,
+    /// A channel that the configuration does not name.
+    UnknownChannel,
 }
 
 /// A row as it was read; the texts borrow from the batch and end with it.
@@ -108,6 +114,10 @@ pub struct Row<'a> {
     pub quantity: Number,
     /// For how much money.
     pub amount: Number,
+    /// How much money was taken off.
+    pub discount: Number,
+    /// Where: the till, the web shop or the like.
+    pub channel: Option<&'a str>,
     /// The raw basket or receipt number.
     pub basket: Option<&'a str>,
     /// An id that no other row has.
@@ -139,6 +149,8 @@ pub struct Cleaning {
     pub quantity_max: f64,
     /// What a second row with the same `event_id` is, within one person's rows.
     pub repeated_id: RepeatedId,
+    /// The channels that rows may name.
+    pub channels: Channels,
 }
 
 /// What a row is whose person has a row with its `event_id` already.
@@ -159,6 +171,7 @@ impl Default for Cleaning {
             quantity_min: 0.0,
             quantity_max: 1e6,
             repeated_id: RepeatedId::SetAside,
+            channels: Channels::default(),
         }
     }
 }
@@ -184,6 +197,7 @@ pub struct Batch<'c, 'r> {
     persons: HashMap<&'r str, Pseudonym>,
     baskets: HashMap<&'r str, u64>,
     items: HashMap<&'r str, Option<u32>>,
+    channels: HashMap<&'r str, Option<u32>>,
 }
 
 /// Clocks of tills may run ahead of ours by as much, in seconds.
@@ -226,6 +240,7 @@ impl Reason {
             Self::UnknownItem => "item outside the catalogue",
             Self::MalformedLine => "malformed line",
             Self::WrongEncoding => "not in the declared encoding",
+            Self::UnknownChannel => "unknown channel",
         }
     }
 
@@ -240,8 +255,8 @@ impl<'c> Cleaner<'c> {
     /// For the rows of one batch.
     #[must_use]
     pub fn batch<'r>(&'c self) -> Batch<'c, 'r> {
-        let (persons, baskets, items) = <_>::default();
-        Batch { cleaner: self, persons, baskets, items }
+        let (persons, baskets, items, channels) = <_>::default();
+        Batch { cleaner: self, persons, baskets, items, channels }
     }
 }
 
@@ -273,6 +288,16 @@ impl<'r> Batch<'_, 'r> {
         if amount < 0.0 && kind != Kind::Return {
             return Err(Reason::NegativeAmount);
         }
+        let mut number =
+            |raw| *self.channels.entry(raw).or_insert_with(|| rules.channels.number(raw));
+        let channel = match filled(row.channel) {
+            Some(raw) => number(raw).ok_or(Reason::UnknownChannel)?,
+            None => 0,
+        };
+        let discount = row.discount.or(0.0)?;
+        if discount < 0.0 {
+            return Err(Reason::NegativeAmount);
+        }
         let quantity = row.quantity.or(1.0)?;
         if !(rules.quantity_min..=rules.quantity_max).contains(&quantity) {
             return Err(Reason::ImpossibleQuantity);
@@ -289,6 +314,8 @@ impl<'r> Batch<'_, 'r> {
             item,
             quantity: quantity as f32,
             amount,
+            discount: discount as f32,
+            channel,
             // Without a basket column, what a person does within one day belongs together.
             basket: row.basket.map_or((time_s / 86_400) as u64, basket),
             id,
@@ -359,6 +386,8 @@ mod tests {
             item: Some("PEARS"),
             quantity: Number::Value(2.0),
             amount: Number::Value(1.5),
+            discount: Number::Absent,
+            channel: None,
             basket: Some("b1"),
             event_id: None,
         }
@@ -372,6 +401,13 @@ mod tests {
         let elsewhere = event(elsewhere);
         assert_eq!((elsewhere.quantity, elsewhere.at_home), (1.0, Some(false)));
         assert_eq!(event(Row { home_store: None, ..good() }).at_home, None);
+        assert_eq!((good_one.discount, good_one.channel), (0.0, 0));
+        let off = Row { discount: Number::Value(0.5), channel: Some(" Web "), ..good() };
+        let channels = Channels::from_iter(["till", "web"]);
+        let web = channels.number("web").unwrap();
+        let rules = Cleaning { channels, ..Cleaning::default() };
+        let Ok(Said::Happened(off)) = judge_by(&rules, &[off])[0] else { panic!("a good row") };
+        assert_eq!((off.discount, off.channel), (0.5, web));
     }
 
     #[test]
@@ -395,9 +431,12 @@ mod tests {
             (Row { kind: Some("teleport"), ..good() }, Reason::UnknownKind),
             (Row { amount: Number::Value(-0.01), ..good() }, Reason::NegativeAmount),
             (Row { amount: Number::Unreadable, ..good() }, Reason::NotANumber),
+            (Row { discount: Number::Value(-0.01), ..good() }, Reason::NegativeAmount),
+            (Row { discount: Number::Unreadable, ..good() }, Reason::NotANumber),
             (Row { quantity: Number::Value(f64::NAN), ..good() }, Reason::NotANumber),
             (Row { quantity: Number::Value(-1.0), ..good() }, Reason::ImpossibleQuantity),
             (Row { quantity: Number::Value(1e7), ..good() }, Reason::ImpossibleQuantity),
+            (Row { channel: Some("fax"), ..good() }, Reason::UnknownChannel),
             (Row { item: Some("CAVIAR"), ..good() }, Reason::UnknownItem),
             (Row { item: None, ..good() }, Reason::UnknownItem),
         ];

@@ -5,6 +5,7 @@
 //! Reading order: [`pseudonym`], [`event`], [`gather`], [`live`], [`features`], [`store`], [`profiles`], [`evaluate`].
 
 pub mod calendar;
+pub mod channel;
 pub mod error;
 pub mod evaluate;
 pub mod event;

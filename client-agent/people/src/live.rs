@@ -30,6 +30,10 @@ pub struct LiveEvent {
     pub quantity: f32,
     /// For how much money in the store's currency.
     pub amount: f64,
+    /// How much money was taken off, 0 where nobody says.
+    pub discount: f32,
+    /// Where, see [`crate::channel::Channels`]; 0 where nobody says.
+    pub channel: u32,
     /// Keyed hash of the basket's or receipt's number.
     pub basket: Option<u64>,
     /// Keyed hash of the session.
@@ -179,6 +183,8 @@ pub fn combined<'a>(
             basket: 0,
             quantity: event.quantity,
             amount: event.amount,
+            discount: event.discount,
+            channel: event.channel,
         };
         events.push((basket, stored));
     }
@@ -291,6 +297,8 @@ mod tests {
             item: Some(item.into()),
             quantity: 1.0,
             amount: 2.0,
+            discount: 0.0,
+            channel: 0,
             basket,
             session: None,
             request: None,
@@ -307,6 +315,8 @@ mod tests {
             basket,
             quantity: 1.0,
             amount: 1.0,
+            discount: 0.0,
+            channel: 0,
         };
         let home = PersonRecord { at_home: true, events: vec![stored(10, 0), stored(30, 1)] };
         let away = PersonRecord { at_home: false, events: vec![stored(20, 0)] };

@@ -166,6 +166,8 @@ mod tests {
             item: None,
             quantity: 1.0,
             amount: 0.0,
+            discount: 0.0,
+            channel: 0,
             basket: None,
             session: None,
             request: None,

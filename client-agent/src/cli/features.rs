@@ -1,12 +1,15 @@
 //! `features list` and `features table`.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     io::Write,
     path::Path,
 };
 
-use chorale_people::features::Declared;
+use chorale_people::{
+    features::{About, Declared, Did},
+    live::{LiveEvent, for_training},
+};
 use clap::Args;
 
 use super::{Agent, Done, OutputError, table as columns, write_json};
@@ -48,7 +51,7 @@ pub(super) fn list(
             feature.owner.clone(),
             word(feature.purpose),
             word(feature.measure),
-            word(feature.measure.value_type()),
+            word(feature.value_type()),
             format!("{least} to {greatest}"),
             feature.days.map_or_else(|| "all".into(), |days| format!("{days} days")),
             format!("{} h", feature.ttl_hours),
@@ -74,16 +77,32 @@ pub(super) fn table(
     store.require_ingest(&catalogue.digest(), &config.home)?;
     let purposes: BTreeSet<_> = config.features.iter().map(|feature| feature.purpose).collect();
     let mut lines: BTreeMap<_, BTreeMap<i64, BTreeMap<&str, f64>>> = BTreeMap::new();
-    let about = |item| catalogue.item(item).map(|item| (&*item.department, &*item.category));
+    let items = store.live()?.items;
+    let labels: HashMap<u32, &[String]> = items
+        .iter()
+        .filter_map(|says| Some((catalogue.index_of(&says.item)?, &*says.labels)))
+        .collect();
+    let about = |item| {
+        let (item, labels) =
+            (catalogue.item(item)?, labels.get(&item).copied().unwrap_or_default());
+        Some(About { department: &item.department, category: &item.category, labels })
+    };
     for purpose in purposes {
-        let people = store.people(purpose, catalogue, config.serve.asks_first(purpose))?;
-        for (who, record) in people {
+        let ask_first = config.serve.asks_first(purpose);
+        let people = store.people_as(purpose, ask_first, |files, live| {
+            let searches = live.iter().filter(|event| event.kind == "search");
+            let searches: Vec<LiveEvent> = searches.map(|event| (*event).clone()).collect();
+            let record = for_training(files.iter().copied(), live.iter().copied(), catalogue);
+            (record, searches)
+        })?;
+        for (who, (record, live)) in people {
+            let did = Did { record: &record, live: &live };
             let line = lines.entry(who).or_default();
             for at_s in &options.at {
                 let end_s = config.held_out_from_s().map_or(*at_s, |end_s| end_s.min(*at_s));
                 let values = line.entry(*at_s).or_default();
                 for feature in config.features.iter().filter(|f| f.purpose == purpose) {
-                    let value = feature.value(&record, end_s, about);
+                    let value = feature.value(did, end_s, &config.cleaning.channels, about);
                     values.extend(value.map(|value| (&*feature.name, value)));
                 }
             }

@@ -79,6 +79,7 @@ pub(super) fn serve(path: &Path, options: &Options, out: &mut dyn Write) -> Resu
         retention: agent.config.retention_days.clone(),
         clock: options.as_of.map_or(Clock::System, Clock::Fixed),
         features: agent.config.features.clone(),
+        channels: agent.config.cleaning.channels.clone(),
         linked,
         elsewhere: vec![Box::new(odometer)],
     };

@@ -147,6 +147,8 @@ mod tests {
             item: Some(item.into()),
             quantity: 1.0,
             amount: 2.0,
+            discount: 0.0,
+            channel: 0,
             basket: None,
             session: None,
             request: request.map(str::to_owned),

@@ -51,6 +51,11 @@ pub(crate) struct EventIn {
     quantity: Option<f64>,
     /// For how much money in the store's currency; negative only for returns.
     amount: Option<f64>,
+    /// How much money was taken off the price.
+    discount: Option<f64>,
+    /// Where it happened: a channel that the configuration names.
+    #[schema(max_length = 256)]
+    channel: Option<String>,
     /// The basket's or receipt's number.
     #[schema(max_length = 256)]
     basket: Option<String>,
@@ -212,6 +217,15 @@ impl EventIn {
         if amount.abs() > 1e9 || (amount < 0.0 && kind != "return") {
             return Err("'amount' must be 0 to 1e9, and is negative only for returns".into());
         }
+        let discount = self.discount.unwrap_or(0.0);
+        if !(0.0..=1e9).contains(&discount) {
+            return Err("'discount' must be 0 to 1e9".into());
+        }
+        let number = |name: String| app.channels.number(&name);
+        let channel = match text("channel", &self.channel)? {
+            Some(name) => number(name).ok_or("'channel' must be one of cleaning.channels")?,
+            None => 0,
+        };
         let item = text("item", &self.item)?;
         if item.is_none() && chorale_people::event::Kind::parse(&kind).is_some() {
             return Err(format!("'{kind}' needs an 'item'"));
@@ -232,6 +246,8 @@ impl EventIn {
             item,
             quantity: quantity as f32,
             amount,
+            discount: discount as f32,
+            channel,
             basket: text("basket", &self.basket)?.map(|raw| names.basket(&raw)),
             session: text("session", &self.session)?.map(|raw| names.event(&format!("s {raw}"))),
             request: text("request_id", &self.request_id)?.filter(|id| is_request_id(id)),

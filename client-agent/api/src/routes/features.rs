@@ -7,7 +7,7 @@ use axum::extract::State;
 use chorale_people::{
     calendar,
     event::Kind as EventKind,
-    features::{Declared, Measure, Type},
+    features::{About, Declared, Did, Measure, Scale, Type, Weekday},
     live::Purpose,
 };
 use serde::Serialize;
@@ -36,7 +36,7 @@ pub(crate) struct Declaration {
     /// What it may be used for.
     #[schema(value_type = String)]
     purpose: Purpose,
-    /// `count`, `number`, `days` or `share`.
+    /// `count`, `number`, `days`, `minutes`, `share`, `bucket` or `scaled`.
     #[serde(rename = "type")]
     #[schema(value_type = String)]
     value_type: Type,
@@ -48,12 +48,30 @@ pub(crate) struct Declaration {
     kinds: Vec<EventKind>,
     department: Option<String>,
     category: Option<String>,
+    /// Only items with this label.
+    label: Option<String>,
+    /// Only events of this channel.
+    channel: Option<String>,
+    /// Only events from the first hour of the day up to the second.
+    hours: Option<[u8; 2]>,
+    /// Only events on these days of the week, `mon` to `sun`; all where empty.
+    #[schema(value_type = Vec<String>)]
+    weekdays: Vec<Weekday>,
+    /// Minutes that the store's clocks are ahead of UTC, for hours and weekdays.
+    utc_offset_minutes: i16,
+    /// Only searches with this in their text.
+    searched: Option<String>,
     /// Only so many days back.
     days: Option<u32>,
     /// Least and greatest value.
     range: [f64; 2],
     /// The value where nothing can be said.
     missing: Option<f64>,
+    /// `unit` or `log`: how the value is brought to another scale.
+    #[schema(value_type = Option<String>)]
+    scale: Option<Scale>,
+    /// Lower bounds of buckets; the value is a bucket's number where there are any.
+    buckets: Vec<f64>,
     /// For how many hours a value may be kept.
     ttl_hours: u32,
     /// For how many hours a value is given again before it is made anew.
@@ -114,7 +132,7 @@ pub(super) async fn of_user(
                 withheld.push(feature.name.clone());
                 continue;
             }
-            let (made_s, value) = made(feature, view, &world, app.now_s());
+            let (made_s, value) = made(&app, feature, view, &world, app.now_s());
             let Some(value) = value else { continue };
             let expires_s = made_s + i64::from(feature.ttl_hours) * 3600;
             let (as_of, expires) = (calendar::instant(made_s), calendar::instant(expires_s));
@@ -133,24 +151,35 @@ pub(crate) fn value_of(
     world: &World,
     now_s: i64,
 ) -> Option<f64> {
-    app.allows(view, feature.purpose).then(|| made(feature, view, world, now_s).1)?
+    app.allows(view, feature.purpose).then(|| made(app, feature, view, world, now_s).1)?
 }
 
-fn made(feature: &Declared, view: &View, world: &World, now_s: i64) -> (i64, Option<f64>) {
+fn made(
+    app: &App,
+    feature: &Declared,
+    view: &View,
+    world: &World,
+    now_s: i64,
+) -> (i64, Option<f64>) {
     view.value(&feature.name, now_s, i64::from(feature.refresh_hours) * 3600, || {
         // What happens in this second has happened.
         let at_s = (now_s + 1).min(world.serving.window_end_s());
-        feature.value(&view.record, at_s, |item| {
-            world.shelf.line(item).map(|line| (&*line.department, &*line.category))
+        let did = Did { record: &view.record, live: &view.live };
+        feature.value(did, at_s, &app.channels, |item| {
+            let line = world.shelf.line(item)?;
+            let labels = line.says.as_ref().map_or(&[][..], |says| &says.labels);
+            Some(About { department: &line.department, category: &line.category, labels })
         })
     })
 }
 
 impl Declaration {
     fn of(feature: Declared) -> Self {
-        let value_type = feature.measure.value_type();
+        let value_type = feature.value_type();
         let Declared { name, owner, purpose, measure, kinds, department, category, .. } = feature;
-        let Declared { days, range, missing, ttl_hours, refresh_hours, .. } = feature;
+        let Declared { label, channel, hours, weekdays, utc_offset_minutes, .. } = feature;
+        let Declared { searched, days, range, missing, scale, buckets, .. } = feature;
+        let Declared { ttl_hours, refresh_hours, .. } = feature;
         Self {
             name,
             owner,
@@ -160,9 +189,17 @@ impl Declaration {
             kinds,
             department,
             category,
+            label,
+            channel,
+            hours,
+            weekdays,
+            utc_offset_minutes,
+            searched,
             days,
             range,
             missing,
+            scale,
+            buckets,
             ttl_hours,
             refresh_hours,
         }

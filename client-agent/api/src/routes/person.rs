@@ -9,6 +9,7 @@ use axum::{
 };
 use chorale_people::{
     calendar,
+    channel::Channels,
     hand_over::Disclosure,
     live::{Consent, Consents, Erasure, MergeEntry, Purpose},
     store::Removed,
@@ -92,6 +93,10 @@ pub(crate) struct HistoryLine {
     item: String,
     quantity: f32,
     amount: f64,
+    /// The money taken off the price, 0 where nobody said.
+    discount: f32,
+    /// Where it happened.
+    channel: Option<String>,
     /// The person's baskets, counted from 0.
     basket: u32,
 }
@@ -106,6 +111,10 @@ pub(crate) struct LiveLine {
     item: Option<String>,
     quantity: f32,
     amount: f64,
+    /// The money taken off the price, 0 where nobody said.
+    discount: f32,
+    /// Where it happened.
+    channel: Option<String>,
     request_id: Option<String>,
     /// What was searched for or written, scrubbed.
     text: Option<String>,
@@ -302,8 +311,12 @@ pub(super) async fn export(
     let (history, live) = match view.as_deref() {
         None => (Vec::new(), Vec::new()),
         Some(view) => (
-            view.record.events.iter().filter_map(|e| HistoryLine::of(e, &world)).collect(),
-            view.live.iter().map(LiveLine::of).collect(),
+            view.record
+                .events
+                .iter()
+                .filter_map(|e| HistoryLine::of(e, &world, &app.channels))
+                .collect(),
+            view.live.iter().map(|event| LiveLine::of(event, &app.channels)).collect(),
         ),
     };
     let export = Export {
@@ -478,26 +491,34 @@ impl DisclosureLine {
 }
 
 impl HistoryLine {
-    fn of(event: &chorale_people::features::StoredEvent, world: &World) -> Option<Self> {
+    fn of(
+        event: &chorale_people::features::StoredEvent,
+        world: &World,
+        channels: &Channels,
+    ) -> Option<Self> {
         Some(Self {
             time: calendar::instant(event.time_s),
             kind: event.kind,
             item: world.shelf.line(event.item)?.item.to_string(),
             quantity: event.quantity,
             amount: event.amount,
+            discount: event.discount,
+            channel: channels.name(event.channel).map(str::to_owned),
             basket: event.basket,
         })
     }
 }
 
 impl LiveLine {
-    fn of(event: &chorale_people::live::LiveEvent) -> Self {
+    fn of(event: &chorale_people::live::LiveEvent, channels: &Channels) -> Self {
         Self {
             time: calendar::instant(event.time_s),
             kind: event.kind.clone(),
             item: event.item.clone(),
             quantity: event.quantity,
             amount: event.amount,
+            discount: event.discount,
+            channel: channels.name(event.channel).map(str::to_owned),
             request_id: event.request.clone(),
             text: event.text.clone(),
         }

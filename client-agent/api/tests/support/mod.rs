@@ -71,6 +71,8 @@ fn bought(days_ago: i64, item: u32, basket: u32) -> StoredEvent {
         basket,
         quantity: 1.0,
         amount: 2.5,
+        discount: 0.0,
+        channel: 0,
     }
 }
 
@@ -127,6 +129,7 @@ fn parts(dir: &Path, settings: Settings) -> Parts {
         retention: Retention::default(),
         clock: Clock::Fixed(NOW_S),
         features: Vec::new(),
+        channels: ["till", "web"].into_iter().collect(),
         linked: Vec::new(),
         elsewhere: Vec::new(),
     }

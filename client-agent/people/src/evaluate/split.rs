@@ -181,7 +181,16 @@ mod tests {
 
     fn bought(day: i64, item: u32, basket: u32) -> StoredEvent {
         let time_s = day * DAY_S;
-        StoredEvent { time_s, item, kind: Kind::Purchase, basket, quantity: 1.0, amount: 1.0 }
+        StoredEvent {
+            time_s,
+            item,
+            kind: Kind::Purchase,
+            basket,
+            quantity: 1.0,
+            amount: 1.0,
+            discount: 0.0,
+            channel: 0,
+        }
     }
 
     fn persons() -> BTreeMap<Pseudonym, PersonRecord> {

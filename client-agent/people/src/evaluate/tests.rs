@@ -24,6 +24,8 @@ fn people(persons: u8, buys: impl Fn(u8) -> Vec<(i64, u32)>) -> BTreeMap<Pseudon
                 basket: basket as u32,
                 quantity: 1.0,
                 amount: 1.0,
+                discount: 0.0,
+                channel: 0,
             };
             let events = buys(who).into_iter().enumerate().map(event).collect();
             (Pseudonym::from_bytes([who; 32]), PersonRecord { at_home: true, events })

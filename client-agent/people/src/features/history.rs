@@ -160,6 +160,8 @@ mod tests {
             basket,
             quantity: 2.0,
             amount: 1.5,
+            discount: 0.0,
+            channel: 0,
         }
     }
 

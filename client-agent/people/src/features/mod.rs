@@ -3,9 +3,11 @@
 mod contributors;
 mod declared;
 mod history;
+mod measure;
 mod record;
 
 pub use contributors::{Contributors, Who};
-pub use declared::{Declared, FEATURES_MAX, Measure, Type};
+pub use declared::{About, Declared, Did, FEATURES_MAX, Scale, Weekday};
 pub use history::{Features, HALF_LIFE_DAYS, ItemHabit};
+pub use measure::{Measure, Type};
 pub use record::{PersonRecord, StoredEvent};

@@ -29,6 +29,10 @@ pub struct StoredEvent {
     pub quantity: f32,
     /// For how much money.
     pub amount: f64,
+    /// How much money was taken off, 0 where nobody says.
+    pub discount: f32,
+    /// Where, see [`crate::channel::Channels`]; 0 where nobody says.
+    pub channel: u32,
 }
 
 crate::error::redacted!(PersonRecord, StoredEvent);

@@ -6,7 +6,7 @@ use chorale_plan::Pseudonym;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    event::{Event, Kind, RepeatedId, Said},
+    event::{Kind, RepeatedId, Said},
     features::{PersonRecord, StoredEvent},
     retention::Cut,
 };
@@ -49,6 +49,8 @@ pub(crate) struct Held {
     pub(super) id: u64,
     pub(super) at: At,
     pub(super) amount: f64,
+    pub(super) discount: f32,
+    pub(super) channel: u32,
     pub(super) item: u32,
     pub(super) quantity: f32,
     /// `None`: what stood under this id is taken back.
@@ -103,16 +105,37 @@ impl Held {
     pub(super) fn of(said: Said, at: At) -> (Pseudonym, Self) {
         match said {
             Said::Happened(event) => {
-                let Event { time_s, person, at_home, kind, item, quantity, amount, basket, id } =
-                    event;
-                let kind = Some(kind);
-                let held = Self { time_s, basket, id, at, amount, item, quantity, kind, at_home };
-                (person, held)
+                let held = Self {
+                    time_s: event.time_s,
+                    basket: event.basket,
+                    id: event.id,
+                    at,
+                    amount: event.amount,
+                    discount: event.discount,
+                    channel: event.channel,
+                    item: event.item,
+                    quantity: event.quantity,
+                    kind: Some(event.kind),
+                    at_home: event.at_home,
+                };
+                (event.person, held)
             }
             Said::TakenBack { person, id } => {
-                let (time_s, basket, amount, item, quantity) = Default::default();
+                let (time_s, basket, amount, discount, channel, item, quantity) = <_>::default();
                 let (kind, at_home) = (None, None);
-                let held = Self { time_s, basket, id, at, amount, item, quantity, kind, at_home };
+                let held = Self {
+                    time_s,
+                    basket,
+                    id,
+                    at,
+                    amount,
+                    discount,
+                    channel,
+                    item,
+                    quantity,
+                    kind,
+                    at_home,
+                };
                 (person, held)
             }
         }
@@ -128,6 +151,8 @@ impl Held {
                 id: origin.ids.get(position).copied().unwrap_or_default(),
                 at: At::EARLIER,
                 amount: event.amount,
+                discount: event.discount,
+                channel: event.channel,
                 item: event.item,
                 quantity: event.quantity,
                 kind: Some(event.kind),
@@ -217,6 +242,8 @@ pub(crate) fn assemble(mut held: Vec<Held>, rule: RepeatedId) -> Assembled {
             .cmp(&(b.time_s, b.basket, b.item, b.kind))
             .then(a.quantity.total_cmp(&b.quantity))
             .then(a.amount.total_cmp(&b.amount))
+            .then(a.discount.total_cmp(&b.discount))
+            .then(a.channel.cmp(&b.channel))
             .then(a.id.cmp(&b.id))
     });
     let (mut numbers, mut baskets) = (HashMap::new(), Vec::new());
@@ -233,8 +260,17 @@ pub(crate) fn assemble(mut held: Vec<Held>, rule: RepeatedId) -> Assembled {
             }),
         };
         before = Some((event.basket, basket));
-        let Held { time_s, item, quantity, amount, .. } = *event;
-        events.push(StoredEvent { time_s, item, kind, basket, quantity, amount });
+        let Held { time_s, item, quantity, amount, discount, channel, .. } = *event;
+        events.push(StoredEvent {
+            time_s,
+            item,
+            kind,
+            basket,
+            quantity,
+            amount,
+            discount,
+            channel,
+        });
     }
     let mut ids: Vec<u64> = held.iter().map(|event| event.id).collect();
     if ids.iter().all(|id| *id == 0) {

@@ -69,8 +69,8 @@ pub(super) struct Reader<'a> {
 }
 
 /// Bytes of one event.
-const EVENT_BYTES: usize = 82;
-/// Events of one block: 10 KiB, because every run has one in memory while runs are merged.
+const EVENT_BYTES: usize = 90;
+/// Events of one block: 11 KiB, because every run has one in memory while runs are merged.
 const BLOCK_EVENTS: usize = 128;
 const TABLE: &str = "spill";
 
@@ -208,6 +208,8 @@ fn encode(who: Pseudonym, held: &Held, into: &mut Vec<u8>) {
     into.extend_from_slice(&held.amount.to_be_bytes());
     into.extend_from_slice(&held.item.to_be_bytes());
     into.extend_from_slice(&held.quantity.to_be_bytes());
+    into.extend_from_slice(&held.discount.to_be_bytes());
+    into.extend_from_slice(&held.channel.to_be_bytes());
     let kind = held.kind.and_then(|kind| Kind::ALL.iter().position(|other| *other == kind));
     into.push(kind.map_or(0, |kind| kind as u8 + 1));
     into.push(held.at_home.map_or(0, |home| u8::from(home) + 1));
@@ -222,7 +224,7 @@ fn decode(bytes: &[u8; EVENT_BYTES]) -> (Pseudonym, Held) {
         u64::from_be_bytes(value)
     };
     let (time_s, basket, id, place, amount) = (eight(), eight(), eight(), eight(), eight());
-    let both = eight();
+    let (both, also) = (eight(), eight());
     let mut who = [0; 32];
     who.copy_from_slice(&bytes[..32]);
     let held = Held {
@@ -233,8 +235,10 @@ fn decode(bytes: &[u8; EVENT_BYTES]) -> (Pseudonym, Held) {
         amount: f64::from_bits(amount),
         item: (both >> 32) as u32,
         quantity: f32::from_bits(both as u32),
-        kind: Kind::ALL.get(usize::from(bytes[80]).wrapping_sub(1)).copied(),
-        at_home: [None, Some(false), Some(true)][usize::from(bytes[81].min(2))],
+        discount: f32::from_bits((also >> 32) as u32),
+        channel: also as u32,
+        kind: Kind::ALL.get(usize::from(bytes[88]).wrapping_sub(1)).copied(),
+        at_home: [None, Some(false), Some(true)][usize::from(bytes[89].min(2))],
     };
     (Pseudonym::from_bytes(who), held)
 }

@@ -21,6 +21,8 @@ pub(crate) fn event(person: u8, day: i64, item: u32, at_home: Option<bool>) -> E
         item,
         quantity: 1.0,
         amount: 2.0,
+        discount: item as f32 / 4.0,
+        channel: day as u32,
         basket: day as u64 * 7919,
         id: 0,
     }

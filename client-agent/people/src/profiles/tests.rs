@@ -34,6 +34,8 @@ fn bought(items: &[(i64, u32)]) -> PersonRecord {
         basket: position as u32,
         quantity: 1.0,
         amount: 1.0,
+        discount: 0.0,
+        channel: 0,
     };
     PersonRecord { at_home: true, events: items.iter().enumerate().map(event).collect() }
 }

@@ -180,8 +180,9 @@ mod tests {
         for (row, &(person, day, kind, item)) in rows.iter().enumerate() {
             let (time_s, basket) = (day * DAY_S, day as u64 * 7919);
             let (person, at_home) = (who(person), Some(true));
-            let (quantity, amount, id) = (1.0, 1.0, 0);
-            let event = Event { time_s, person, at_home, kind, item, quantity, amount, basket, id };
+            let (quantity, amount, id, discount, channel) = (1.0, 1.0, 0, 0.0, 0);
+            #[rustfmt::skip]
+            let event = Event { time_s, person, at_home, kind, item, quantity, amount, discount, channel, basket, id };
             gather.add(Said::Happened(event), At::row(row as u64 + 1)).unwrap();
         }
         let before = store.reading().unwrap();

@@ -264,6 +264,22 @@ impl Store {
         catalogue: &Catalogue,
         ask_first: bool,
     ) -> Result<BTreeMap<Pseudonym, PersonRecord>, StoreError> {
+        self.people_as(purpose, ask_first, |files, live| {
+            for_training(files.iter().copied(), live.iter().copied(), catalogue)
+        })
+    }
+
+    /// As [`Store::people`], with each person as `make` has it of the files' records and the live
+    /// events of all their channels.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn people_as<T>(
+        &self,
+        purpose: Purpose,
+        ask_first: bool,
+        make: impl Fn(&[&PersonRecord], &[&LiveEvent]) -> T,
+    ) -> Result<BTreeMap<Pseudonym, T>, StoreError> {
         let (records, live) = (self.persons()?, self.live()?);
         let mut persons: BTreeMap<Pseudonym, (Vec<&PersonRecord>, Vec<&LiveEvent>)> =
             BTreeMap::new();
@@ -287,10 +303,7 @@ impl Store {
             }
         }
         persons.retain(|primary, _| !refused.contains(primary));
-        Ok(persons
-            .into_iter()
-            .map(|(who, (files, live))| (who, for_training(files, live, catalogue)))
-            .collect())
+        Ok(persons.into_iter().map(|(who, (files, live))| (who, make(&files, &live))).collect())
     }
 
     /// Raises the generation.

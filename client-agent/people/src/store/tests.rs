@@ -23,6 +23,8 @@ fn records(items: &[(u8, u32)]) -> BTreeMap<Pseudonym, PersonRecord> {
         basket: 0,
         quantity: 1.0,
         amount: 1.0,
+        discount: 0.0,
+        channel: 0,
     };
     let record = |item| PersonRecord { at_home: true, events: vec![event(item)] };
     items.iter().map(|&(byte, item)| (who(byte), record(item))).collect()
@@ -130,6 +132,8 @@ fn records_survive_the_codec() {
         item: 4,
         quantity: 0.25,
         amount: -1.5,
+        discount: 0.0,
+        channel: 0,
         basket: u64::MAX,
         id: 0,
     }]);
@@ -147,6 +151,8 @@ fn live(id: u64, item: &str) -> LiveEvent {
         item: Some(item.into()),
         quantity: 1.0,
         amount: 1.0,
+        discount: 0.0,
+        channel: 0,
         basket: None,
         session: None,
         request: None,

@@ -58,6 +58,8 @@ fn event(names: &Pseudonymiser, who: &str, time_s: i64) -> Event {
         item: 0,
         quantity: 1.0,
         amount: 1.0,
+        discount: 0.0,
+        channel: 0,
         basket: names.basket("r1"),
         id: names.event("e1").max(1),
     }
@@ -96,6 +98,8 @@ fn live(id: u64) -> LiveEvent {
         item: Some("PEARS".into()),
         quantity: 1.0,
         amount: 1.0,
+        discount: 0.0,
+        channel: 0,
         basket: Some(7),
         session: Some(8),
         request: Some("recommend.1.2".into()),
@@ -382,6 +386,8 @@ proptest! {
                 events: (0..events).map(|at| StoredEvent {
                     time_s: i64::from(at), item: 0, kind: Kind::View, basket: at,
                     quantity: 1.0, amount: 0.0,
+                    discount: 0.0,
+                    channel: 0,
                 }).collect(),
             };
             let records = persons.iter().map(|(who, events)| (names.person(who), record(*events)));
