@@ -553,6 +553,42 @@ fn declared_features_make_a_table_of_the_past() {
     assert_eq!(shop.json(&["data", "disclosures", "--json"]), serde_json::json!([]));
 }
 
+/// Discounts and channels come with the files, and a channel that nobody named is no channel.
+#[test]
+fn features_know_promotions_and_channels() {
+    let csv = format!(
+        "{HEADER}2017-10-01 10:00:00,1,367,APPLES,1,3,1,1\n2017-10-02 10:00:00,1,367,PEARS,1,5,2,2\n\
+         2017-10-03 10:00:00,1,367,PEARS,1,4,3,3\n2017-10-03 10:00:00,1,367,PEARS,1,4,3,4\n"
+    );
+    let shop = Shop::new(&csv);
+    let feature = |name: &str, rest: &str| {
+        format!(
+            "[[features]]\nname = '{name}'\nowner = 'crm'\npurpose = 'marketing'\n{rest}\n\
+             ttl_hours = 24\n"
+        )
+    };
+    let features = feature("bargains", "measure = 'discount-share'\nrange = [0.0, 1.0]")
+        + &feature("web", "measure = 'share'\nchannel = 'web'\nrange = [0.0, 1.0]");
+    let sql = SQL.replacen(
+        "SELECT",
+        "SELECT CASE WHEN price = '3' THEN 4.0 END AS discount, CASE WHEN price = '5' THEN ' Web' \
+         WHEN price = '4' THEN 'fax' END AS channel,",
+        1,
+    );
+    shop.write("agent.toml", &format!("{}\n{features}", config(&sql)));
+    assert!(shop.refused(&["ingest"]).contains("features[1].channel"));
+    let rules = "[cleaning]\nquarantine_max_share = 0.5\nchannels = ['till', 'web']\n";
+    shop.write("agent.toml", &format!("{}\n{rules}{features}", config(&sql)));
+    let ingested = shop.json(&["ingest", "--json"]);
+    assert_eq!(ingested["quality"]["quarantined"]["unknown-channel"]["rows"], 2);
+    assert_eq!(ingested["quality"]["used"], 2);
+    let table = shop.run(&["features", "table", "--at", "2017-11-01"]);
+    let line: Value = serde_json::from_str(text(&table.stdout).trim()).unwrap();
+    assert_eq!(line["features"]["web"], 0.5);
+    let bargains = line["features"]["bargains"].as_f64().unwrap();
+    assert!((bargains - 4.0 / 12.0).abs() < 1e-9, "{bargains}");
+}
+
 #[test]
 fn evaluation_is_honest_about_what_was_kept_back() {
     // Two dozen customers with a habit each; half of them take to bread in the last month.
