@@ -391,6 +391,12 @@ fn write_json(out: &mut dyn Write, value: &impl serde::Serialize) -> Result<(), 
 fn start_logging() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("CHORALE_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    // The SQL engine's own messages, and headers of what brings a cluster's, may quote customers'
+    // rows: nobody can ask for them.
+    let filter = ["ballista=off", "datafusion=off", "h2=off"]
+        .into_iter()
+        .filter_map(|directive| directive.parse().ok())
+        .fold(filter, tracing_subscriber::EnvFilter::add_directive);
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)

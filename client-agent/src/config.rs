@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use chorale_observe::{Settings, Source};
+use chorale_observe::{Cluster, RunsOn, Settings, Source};
 use chorale_people::{features::Declared, retention::Retention};
 use chorale_wire::{AgentId, FederationId};
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     calendar,
     error::Explain,
-    event::Cleaning,
+    event::{Cleaning, RepeatedId},
     keys::{KeyError, StoreKey, UnlockSettings},
     pseudonym::Pseudonymiser,
     store::Served,
@@ -55,6 +55,12 @@ pub struct Config {
     pub events_before: Option<String>,
     /// A SQL SELECT over the sources that yields the canonical event.
     pub event_sql: String,
+    /// Where `event_sql` runs.
+    #[serde(default)]
+    pub engine: RunsOn,
+    /// The cluster that it runs on, if on one.
+    #[serde(default)]
+    pub cluster: Cluster,
     /// What counts as a bad row.
     #[serde(default)]
     pub cleaning: Cleaning,
@@ -141,7 +147,8 @@ impl Config {
             .flat_map(|source| [Some(&mut source.path), source.address.as_mut()])
             .flatten()
             .filter(|path| !path.as_os_str().is_empty());
-        for path in paths.into_iter().chain(keys).chain(sources) {
+        let cluster = config.cluster.paths_mut();
+        for path in paths.into_iter().chain(keys).chain(sources).chain(cluster) {
             *path = base.join(&*path);
         }
         Ok(config)
@@ -216,6 +223,8 @@ impl Config {
             home: &self.home,
             cleaning: &self.cleaning,
             memory_bytes: self.memory_bytes(ENGINE_SHARE),
+            runs_on: &self.engine,
+            cluster: &self.cluster,
         }
     }
 
@@ -262,6 +271,16 @@ impl Config {
             if let Some((key, expected)) = source.wrong() {
                 return wrong(&format!("sources[{position}].{key}"), expected);
             }
+        }
+        if let Some((key, expected)) = self.engine.wrong(&self.cluster, &self.sources) {
+            return wrong(key, expected);
+        }
+        if self.engine != RunsOn::Here && self.cleaning.repeated_id == RepeatedId::Correct {
+            return wrong(
+                "engine",
+                "'datafusion' where the last row of an id counts: a cluster's rows \
+                         come in no order",
+            );
         }
         if let Some((key, expected)) = self.serve.wrong() {
             return wrong(key, expected);

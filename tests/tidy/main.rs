@@ -53,6 +53,8 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("redb", &["client-agent", "client-agent/people", "coordinator"]),
     ("axum", &["client-agent/api", "coordinator", "benches/api"]),
     ("sqlx", &["client-agent/observe"]),
+    ("ballista-core", &["client-agent/observe", "tests"]),
+    ("tonic", &["client-agent/observe"]),
     ("bincode", &["common/wire"]),
     (
         "tokio",

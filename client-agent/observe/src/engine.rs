@@ -23,12 +23,13 @@ use datafusion::{
         listing::{ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl},
     },
     execution::{
+        SendableRecordBatchStream,
         context::{SQLOptions, SessionContext},
         disk_manager::{DiskManagerBuilder, DiskManagerMode},
         runtime_env::RuntimeEnvBuilder,
     },
     physical_plan::streaming::PartitionStream,
-    prelude::{DataFrame, SessionConfig},
+    prelude::DataFrame,
 };
 use futures::StreamExt;
 use tokio::sync::mpsc;
@@ -38,6 +39,7 @@ use crate::{
     columns::{Columns, Layout},
     database, files,
     linear::added_rows,
+    place::Place,
     text::{Table, Tally},
 };
 
@@ -60,6 +62,7 @@ pub(super) struct Selected<'a> {
 
 /// The SQL over the selected files, ready to run.
 pub(super) struct Prepared<'a> {
+    place: Place,
     frame: DataFrame,
     selected: Vec<Selected<'a>>,
     tallies: Vec<Option<Arc<Mutex<Tally>>>>,
@@ -72,8 +75,7 @@ pub(super) async fn prepare<'a>(
     selected: Vec<Selected<'a>>,
     only_new: bool,
 ) -> Result<Option<Prepared<'a>>, ObserveError> {
-    // One partition keeps the rows in the files' order, so that row numbers mean something. What
-    // the engine would put on the disk it would put there in clear, so it may not.
+    // What the engine would put on the disk it would put there in clear, so it may not.
     let runtime = RuntimeEnvBuilder::new()
         .with_memory_limit(settings.memory_bytes, 1.0)
         .with_disk_manager_builder(
@@ -81,8 +83,10 @@ pub(super) async fn prepare<'a>(
         )
         .build_arc()
         .map_err(|error| ObserveError::Sql { source: said(&error) })?;
-    let session = SessionConfig::new().with_target_partitions(1);
-    let context = SessionContext::new_with_config_rt(session, runtime);
+    let place = Place::of(settings)?;
+    let context = place
+        .context(settings, runtime)
+        .map_err(|error| ObserveError::Sql { source: said(&error) })?;
     let mut tallies = Vec::new();
     for one in &selected {
         tallies.push(register(&context, one).await?);
@@ -99,7 +103,7 @@ pub(super) async fn prepare<'a>(
         let Some(plan) = added_rows(plan, &grown.collect()) else { return Ok(None) };
         frame = DataFrame::new(state, plan);
     }
-    Ok(Some(Prepared { frame, selected, tallies }))
+    Ok(Some(Prepared { place, frame, selected, tallies }))
 }
 
 /// Runs the SQL: one task reads, this one cleans.
@@ -111,14 +115,34 @@ pub(super) async fn run(
     now_s: i64,
     sink: &mut (dyn FnMut(Said, At) -> Result<(), Failure> + Send),
 ) -> Result<Read, Failure> {
-    let Prepared { frame, selected, tallies } = prepared;
+    let Prepared { place, frame, selected, tallies } = prepared;
     let schema = frame.schema().as_arrow().clone();
     let layout = Layout::of(&schema)?;
-    let mut quality = Quality { columns: layout.report(&schema), ..Quality::default() };
+    let quality = Quality { columns: layout.report(&schema), ..Quality::default() };
     let cleaner =
         Cleaner { home: settings.home, rules: settings.cleaning, catalogue, names, now_s };
-    let mut stream =
-        frame.execute_stream().await.map_err(|error| ObserveError::Sql { source: said(&error) })?;
+    let (stream, job) = place.start(frame).await?;
+    let read = take(stream, &layout, quality, cleaner, &place, sink).await;
+    job.end(read.is_ok()).await;
+    let Read { mut quality, files } = read?;
+    for (one, tally) in selected.iter().zip(&tallies) {
+        for file in one.to_read.iter().filter(|_| !one.source.format.is_database()) {
+            files::unchanged(one.source, file)?;
+        }
+        count(&mut quality, one, tally.as_deref());
+    }
+    Ok(Read { quality, files })
+}
+
+/// Reads the stream to its end.
+async fn take(
+    mut stream: SendableRecordBatchStream,
+    layout: &Layout,
+    mut quality: Quality,
+    cleaner: Cleaner<'_>,
+    place: &Place,
+    sink: &mut (dyn FnMut(Said, At) -> Result<(), Failure> + Send),
+) -> Result<Read, Failure> {
     let (sender, mut batches) = mpsc::channel(BATCHES_AHEAD);
     let reader = tokio::spawn(async move {
         while let Some(batch) = stream.next().await {
@@ -130,7 +154,7 @@ pub(super) async fn run(
     let mut places = Places::default();
     while let Some(batch) = batches.recv().await {
         let rows = quality.rows;
-        let batch = batch.map_err(|error| stopped(rows, &error))?;
+        let batch = batch.map_err(|error| place.stopped(rows, &error))?;
         let columns = layout
             .columns(&batch, &mut quality.columns)
             .map_err(|error| ObserveError::Read { rows, source: Engine(error.to_string()) })?;
@@ -152,12 +176,6 @@ pub(super) async fn run(
         rows: quality.rows,
         source: Engine(error.to_string()),
     })?;
-    for (one, tally) in selected.iter().zip(&tallies) {
-        for file in one.to_read.iter().filter(|_| !one.source.format.is_database()) {
-            files::unchanged(one.source, file)?;
-        }
-        count(&mut quality, one, tally.as_deref());
-    }
     Ok(Read { quality, files: places.files })
 }
 
@@ -181,37 +199,6 @@ impl Places {
         };
         At::line(number, line, row)
     }
-}
-
-/// Why reading stopped. What the engine says may quote a value of the row, which nobody shall see.
-fn stopped(rows: u64, error: &DataFusionError) -> ObserveError {
-    let source = Engine(without_values(&said(error).0));
-    match error.find_root() {
-        DataFusionError::ResourcesExhausted(_) => ObserveError::Memory { rows, source },
-        _ => ObserveError::Read { rows, source },
-    }
-}
-
-/// The text without what stands in quotes.
-fn without_values(text: &str) -> String {
-    let (mut bare, mut open) = (String::new(), None);
-    for c in text.chars() {
-        match open {
-            None => {
-                bare.push(c);
-                open = matches!(c, '\'' | '"').then_some(c);
-                if open.is_some() {
-                    bare.push('…');
-                }
-            }
-            Some(quote) if c == quote => {
-                bare.push(c);
-                open = None;
-            }
-            Some(_) => {}
-        }
-    }
-    bare
 }
 
 fn spot(columns: &Columns, index: usize, row: u64) -> Spot {
@@ -338,6 +325,6 @@ fn position(sql: &str, name: &str) -> Option<(usize, usize)> {
 }
 
 /// The innermost message, without the engine's layers of wrapping and its backtraces.
-fn said(error: &DataFusionError) -> Engine {
+pub(super) fn said(error: &DataFusionError) -> Engine {
     Engine(error.find_root().strip_backtrace())
 }

@@ -5,6 +5,9 @@
 //! lives only inside the loop over one batch, where it becomes a pseudonym. What was read before
 //! is read again only where it must be ([`plan`]).
 
+#[cfg(feature = "ballista")]
+mod ballista;
+mod cluster;
 mod columns;
 mod database;
 mod engine;
@@ -13,6 +16,7 @@ mod linear;
 mod lines;
 #[cfg(feature = "odbc")]
 mod odbc;
+mod place;
 mod plan;
 mod source;
 mod split;
@@ -34,6 +38,7 @@ pub use chorale_people::{
     event::{Event, Kind, Reason},
     quality::{ColumnQuality, Quality, Quarantine, SourceQuality, TooManyFaults},
 };
+pub use cluster::{Cluster, ExecutorDisks, RunsOn};
 pub use columns::COLUMNS;
 pub use plan::{Plan, Sources, Wanted};
 pub use source::{Delimiter, Format, Source};
@@ -51,6 +56,10 @@ pub struct Settings<'a> {
     pub cleaning: &'a Cleaning,
     /// Bytes that the engine may use for joins and sums; it never writes to the disk.
     pub memory_bytes: usize,
+    /// Where the SQL runs.
+    pub runs_on: &'a RunsOn,
+    /// The cluster, if there.
+    pub cluster: &'a Cluster,
 }
 
 /// Why the store's events could not be read.
@@ -180,6 +189,15 @@ pub enum ObserveError {
         /// What it must hold.
         expected: &'static str,
     },
+    /// A cluster does not run the SQL to its end.
+    #[error("the cluster at {address} did not run event_sql to its end")]
+    Cluster {
+        /// Its scheduler.
+        address: String,
+        /// What it says, or the connection.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A join or a sum that the memory does not hold.
     #[error("event_sql needs more memory than it may use, after {rows} rows")]
     Memory {
@@ -266,6 +284,7 @@ impl Explain for ObserveError {
             Self::Database { name, .. } | Self::Cursor { name } => {
                 format!("the source '{name}' in the agent's configuration")
             }
+            Self::Cluster { .. } => "the key 'engine' in the agent's configuration".into(),
             Self::NoColumn { at: Some((line, column)), .. } => {
                 format!("event_sql, line {line}, column {column}")
             }
@@ -285,6 +304,11 @@ impl Explain for ObserveError {
             Self::Database { .. } => {
                 "check that the database runs, that 'address' and 'query' are \
                  right, and that the account may read"
+                    .into()
+            }
+            Self::Cluster { .. } => {
+                "check that the scheduler runs, that executors see the same files under the same \
+                 paths, and [cluster]; the cluster's own logs say more"
                     .into()
             }
             Self::Memory { .. } => {
