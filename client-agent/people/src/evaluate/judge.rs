@@ -46,7 +46,7 @@ pub(super) fn judge(
     let one = |case: &Case| {
         let scores = match &tastes[case.fold as usize] {
             None => cases.bought_by[case.fold as usize].iter().map(|&n| n as f32).collect(),
-            Some(taste) => summed(taste, case),
+            Some(taste) => taste.blend(&case.recent, &case.counts),
         };
         judge_one(case, &scores, scope, options)
     };
@@ -63,15 +63,6 @@ pub(super) fn judge(
             .flat_map(|part| part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
             .collect()
     })
-}
-
-/// As recommendations add up their sources.
-fn summed(taste: &Taste, case: &Case) -> Vec<f32> {
-    let mut sums = vec![0.0f32; taste.items()];
-    for (_, scores) in taste.scores(&case.recent, &case.counts) {
-        sums.iter_mut().zip(scores).for_each(|(sum, score)| *sum += score);
-    }
-    sums
 }
 
 fn judge_one(case: &Case, scores: &[f32], scope: Scope, options: &Options) -> Option<Judged> {

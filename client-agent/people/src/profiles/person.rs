@@ -212,10 +212,7 @@ fn items(
     features: &Features,
     scores: &[(Source, Vec<f32>)],
 ) -> Vec<ItemInterest> {
-    let mut sums = vec![0.0f32; serving.taste().items()];
-    for (_, scores) in scores {
-        sums.iter_mut().zip(scores).for_each(|(sum, score)| *sum += score);
-    }
+    let sums = serving.taste().sum(scores);
     let baskets: BTreeMap<u32, u32> =
         features.items.iter().map(|habit| (habit.item, habit.baskets)).collect();
     let best = chorale_task::top_k(&sums, &[], LENGTH);

@@ -61,10 +61,7 @@ impl Recommendations {
         let taste = serving.taste();
         let (counts, recent) = (features.counts(), features.recent_counts());
         let scores = taste.scores(&recent, &counts);
-        let mut sums = vec![0.0f32; taste.items()];
-        for (_, scores) in &scores {
-            sums.iter_mut().zip(scores).for_each(|(sum, score)| *sum += score);
-        }
+        let sums = taste.sum(&scores);
         let bought: Vec<u32> = counts.iter().map(|(item, _)| *item).collect();
         let exclude: &[u32] = if new_only { &bought } else { &[] };
         let best = chorale_task::top_k(&sums, exclude, count);

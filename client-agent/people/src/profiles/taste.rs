@@ -91,9 +91,14 @@ const EMBEDDING_RANK: usize = 16;
 /// again outweighs every guess.
 const HISTORY_WEIGHT: f32 = 1.0;
 
-/// Weight of all global sources together, each scaled to standard deviation 1; chosen as
+/// Weight of all global sources together, each scaled to standard deviation 1 or less; chosen as
 /// [`EASE_LAMBDA`] was.
 const GLOBAL_WEIGHT: f32 = 0.02;
+
+/// Standard deviations from the mean to the best score of a global source, at most: in a long
+/// catalogue an item-item model's best items lie forty above it, and without a limit they would
+/// outweigh what the person buys. Chosen as [`EASE_LAMBDA`] was, over types and over products.
+const GLOBAL_DEVIATIONS: u8 = 12;
 
 /// Weight of local popularity, scaled to a maximum of 1, while it is all there is for new items.
 const LOCAL_WEIGHT: f32 = 0.05;
@@ -242,6 +247,22 @@ impl Taste {
         self.components.iter().map(one).collect()
     }
 
+    /// All sources together: what items are ranked by. Arguments as for [`Taste::scores`].
+    #[must_use]
+    pub fn blend(&self, recent: &[(u32, f32)], counts: &[(u32, f32)]) -> Vec<f32> {
+        self.sum(&self.scores(recent, counts))
+    }
+
+    /// The sum over what [`Taste::scores`] made.
+    #[must_use]
+    pub fn sum(&self, scores: &[(Source, Vec<f32>)]) -> Vec<f32> {
+        let mut sums = vec![0.0f32; self.items];
+        for (_, scores) in scores {
+            sums.iter_mut().zip(scores).for_each(|(sum, score)| *sum += score);
+        }
+        sums
+    }
+
     /// Number of items.
     #[must_use]
     pub fn items(&self) -> usize {
@@ -289,7 +310,8 @@ impl Taste {
         let all: f32 = global.iter().map(|(_, _, weight)| weight).sum();
         for (source, scorer, weight) in global {
             let weight = GLOBAL_WEIGHT * weight / all;
-            self.components.push(Component { source, scorer, scale: Scale::Standard, weight });
+            let scale = Scale::Limited { deviations: GLOBAL_DEVIATIONS };
+            self.components.push(Component { source, scorer, scale, weight });
         }
         Ok(())
     }

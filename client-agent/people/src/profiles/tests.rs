@@ -108,6 +108,30 @@ fn counts_weigh_as_the_model_says() {
 }
 
 #[test]
+fn what_is_bought_again_outweighs_the_model_in_a_long_catalogue() {
+    // Items 0 and 1 always go together; the matrix knows nothing of the others.
+    for items in [10, 10_000] {
+        let rows: String = (0..items).map(|item| format!("{item},I{item},D,C\n")).collect();
+        let text = format!("index,item_id,department,category\n{rows}");
+        let catalogue = Catalogue::read_csv(text.as_bytes()).unwrap();
+        let vector = |values: &[f64]| Tensor::vector(values).unwrap();
+        let model = Model::for_catalogue(&catalogue)
+            .unwrap()
+            .with_tensor("c", Cooccurrence::TENSOR, vector(&[60.0, 60.0, 60.0]))
+            .unwrap()
+            .with_tensor("c", Cooccurrence::COVERED, vector(&[0.0, 1.0]))
+            .unwrap()
+            .with_tensor("c", Cooccurrence::NOISE, vector(&[0.0]))
+            .unwrap();
+        let taste = Taste::new(&catalogue, &vec![1; items], Some(&model)).unwrap();
+        let own = [(0, 1.0), (7, 4.0)];
+        let scores = taste.blend(&own, &own);
+        assert_eq!(chorale_task::top_k(&scores, &[], 3), [7, 0, 1], "{items} items");
+        assert_eq!(scores, taste.sum(&taste.scores(&own, &own)));
+    }
+}
+
+#[test]
 fn the_global_model_finds_what_goes_together() {
     let model = with_gram();
     let serving = serving(Some(&model));

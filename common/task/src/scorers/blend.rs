@@ -15,6 +15,13 @@ pub enum Scale {
     Softmax,
     /// Mean 0 and standard deviation 1 over the person's catalogue.
     Standard,
+    /// As `Standard`, and where the best score lies further above the mean than so many deviations,
+    /// all shrink until it does not. Of scores of which few are large the deviation shrinks with the
+    /// catalogue's length, and what they weigh in a blend must not grow with it.
+    Limited {
+        /// Standard deviations from the mean to the best score, at most.
+        deviations: u8,
+    },
 }
 
 struct Component {
@@ -97,7 +104,7 @@ impl Scorer for Blend {
 
 impl Scale {
     /// Rescales one person's scores in place; scores that are all equal become 0 under
-    /// [`Scale::Standard`], scores that are all 0 stay so under [`Scale::Maximum`] and
+    /// [`Scale::Standard`] and [`Scale::Limited`], scores that are all 0 stay so under [`Scale::Maximum`] and
     /// [`Scale::Share`].
     pub fn apply(self, scores: &mut [f32]) {
         match self {
@@ -130,6 +137,14 @@ impl Scale {
                     *score = ((f64::from(*score) - mean) * factor) as f32;
                 }
             }
+            Self::Limited { deviations } => {
+                Self::Standard.apply(scores);
+                let best = scores.iter().copied().fold(0.0f32, f32::max);
+                let limit = f32::from(deviations);
+                if best > limit {
+                    scores.iter_mut().for_each(|score| *score *= limit / best);
+                }
+            }
         }
     }
 }
@@ -159,6 +174,27 @@ mod tests {
         assert_eq!(scores, [-1.0, 1.0]);
         let mut flat = [2.0, 2.0];
         Scale::Standard.apply(&mut flat);
+        assert_eq!(flat, [0.0, 0.0]);
+    }
+
+    #[test]
+    fn few_large_scores_weigh_the_same_in_every_catalogue() {
+        let limited = Scale::Limited { deviations: 3 };
+        // One of n is large: it lies √(n - 1) deviations above the mean.
+        for items in [17, 101, 10_001] {
+            let mut scores = vec![0.0; items];
+            scores[5] = 0.25;
+            limited.apply(&mut scores);
+            assert!((scores[5] - 3.0).abs() < 1e-5, "{}", scores[5]);
+            let sum: f64 = scores.iter().map(|&score| f64::from(score)).sum();
+            assert!(sum.abs() < 1e-3, "{sum}");
+        }
+        let (mut near, mut standard) = ([1.0, 3.0, 4.0], [1.0, 3.0, 4.0]);
+        limited.apply(&mut near);
+        Scale::Standard.apply(&mut standard);
+        assert_eq!(near, standard);
+        let mut flat = [2.0, 2.0];
+        limited.apply(&mut flat);
         assert_eq!(flat, [0.0, 0.0]);
     }
 
