@@ -10,6 +10,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     error::Error,
     path::{Path, PathBuf},
+    process::ExitCode,
 };
 
 use chorale_people::{
@@ -161,7 +162,11 @@ struct Report {
     rows: Vec<Row>,
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    support::end(run())
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let names = ["persons", "folds", "store-folds", "covered", "weighting", "until", "json"];
     let mut arguments = support::Arguments::read(USAGE, &names)?;
     let folder: PathBuf = arguments.value("FOLDER")?;
@@ -175,7 +180,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let covered = arguments.option("covered")?.unwrap_or(support::COVERED_MAX);
     let weighting = arguments.weighting(Weighting::Binary)?;
 
-    let catalogue = Catalogue::read_csv(&std::fs::read(folder.join("catalogue.csv"))?)?;
+    let catalogue = support::catalogue(&folder)?;
     let until_s: Option<i64> = arguments.option("until")?;
     let shops = shops(&folder, until_s.unwrap_or(i64::MAX))?;
     let setting = Setting { catalogue, shops, cut_s, folds, store_folds, covered, weighting };

@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::{error::Error, path::PathBuf};
+use std::{error::Error, path::PathBuf, process::ExitCode};
 
 use chorale_people::{
     evaluate::{Options, Split, evaluate},
@@ -12,7 +12,7 @@ use chorale_people::{
     keys::Key,
     store::Store,
 };
-use chorale_task::{Catalogue, Weighting};
+use chorale_task::Weighting;
 
 const USAGE: &str = "\
 pooled FOLDER CUT [--weighting WEIGHTING] [--covered ITEMS] [--until UNTIL] [--json FILE]
@@ -23,7 +23,11 @@ WEIGHTING  how the matrix weighs counts: logarithm (where nothing is said), squa
 ITEMS      what the matrix covers of a larger catalogue: the items that most persons bought (2400)
 UNTIL      what happens from here on is left out, Unix seconds: for choosing between rankings";
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    support::end(run())
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let mut arguments =
         support::Arguments::read(USAGE, &["weighting", "covered", "until", "json"])?;
     let folder: PathBuf = arguments.value("FOLDER")?;
@@ -32,7 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let covered = arguments.option("covered")?.unwrap_or(support::COVERED_MAX);
     let until_s = arguments.option("until")?.unwrap_or(i64::MAX);
 
-    let catalogue = Catalogue::read_csv(&std::fs::read(folder.join("catalogue.csv"))?)?;
+    let catalogue = support::catalogue(&folder)?;
     let key = Key::read(&folder.join("keys/store.key"))?;
     let mut persons = Store::open(&folder.join("data"), &key)?.persons()?;
     for record in persons.values_mut() {

@@ -1,6 +1,6 @@
 //! What the examples share: a federation's model of persons who lie in one place, and arguments.
 
-use std::{error::Error, str::FromStr};
+use std::{error::Error, path::Path, process::ExitCode, str::FromStr};
 
 use chorale_people::features::Contributors;
 use chorale_task::{
@@ -9,6 +9,21 @@ use chorale_task::{
 
 /// What a matrix covers where nothing is said.
 pub(crate) const COVERED_MAX: usize = 2400;
+
+/// How a process ends whose work came to `result`: what went wrong is printed for people.
+#[allow(clippy::print_stderr)]
+pub(crate) fn end(result: Result<(), Box<dyn Error>>) -> ExitCode {
+    let Err(error) = result else { return ExitCode::SUCCESS };
+    eprintln!("{error}");
+    ExitCode::from(2)
+}
+
+/// The catalogue in `folder`.
+pub(crate) fn catalogue(folder: &Path) -> Result<Catalogue, Box<dyn Error>> {
+    let path = folder.join("catalogue.csv");
+    let bytes = std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(Catalogue::read_csv(&bytes)?)
+}
 
 /// The model that a federation of `people` would have without noise: popularity, and the item-item
 /// matrix over the `covered_max` items that most of them bought.
