@@ -129,6 +129,16 @@ impl Gram {
         &self.matrix
     }
 
+    /// Items of a person on average, at least 1: each adds the square of a unit vector's sum, which
+    /// is the number of items where all weigh the same, and less where some weigh more. Noise
+    /// hardly moves it, because it is summed over the whole matrix.
+    #[must_use]
+    pub fn items_per_person(&self) -> f64 {
+        let persons = self.matrix.diag().sum();
+        let items = self.matrix.sum() / persons;
+        if persons > 0.0 && items.is_finite() { items.max(1.0) } else { 1.0 }
+    }
+
     /// Standard deviation of the noise on the diagonal; off the diagonal it is 1/√2 of that.
     #[must_use]
     pub fn noise_std(&self) -> f64 {
@@ -277,6 +287,18 @@ mod tests {
             assert!(column[item + 4] * column[0] < -1.0, "{column}");
         }
         assert!(column[8].abs() < 1e-6 && column[9] == 0.0, "{column}");
+    }
+
+    #[test]
+    fn items_of_a_person_on_average() {
+        use crate::scorers::tests_support::{gram_of, with_noise};
+        let gram = gram_of(&[&[0, 1, 2], &[4], &[1, 2]], 9);
+        assert!((gram.items_per_person() - 2.0).abs() < 1e-12);
+        assert_eq!(gram_of(&[], 3).items_per_person(), 1.0);
+        let persons: Vec<Vec<u32>> = (0..250).map(|n| (n % 40..n % 40 + 20).collect()).collect();
+        let persons: Vec<&[u32]> = persons.iter().map(Vec::as_slice).collect();
+        let noisy = with_noise(gram_of(&persons, 60), 2.0, 7).items_per_person();
+        assert!((noisy - 20.0).abs() < 2.0, "{noisy}");
     }
 
     #[test]

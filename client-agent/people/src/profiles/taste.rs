@@ -50,6 +50,11 @@ pub struct Taste {
     neighbours: Option<Arc<(Ease, Vec<u32>)>>,
     embedder: Option<Arc<Embedder>>,
     model: Option<Digest>,
+    /// Items of a person with whom the item-item model weighs as much as popularity; without
+    /// one popularity has all the weight.
+    half_known: Option<f32>,
+    /// Share of the store's own in popularity.
+    local_share: f32,
 }
 
 /// A model that does not fit, or a matrix that cannot be solved.
@@ -71,7 +76,20 @@ struct Component {
     source: Source,
     scorer: Arc<dyn Scorer>,
     scale: Scale,
-    weight: f32,
+    weight: Weight,
+}
+
+/// What a source weighs, for a person of whom so much is known.
+#[derive(Clone, Copy, PartialEq)]
+enum Weight {
+    /// Always the same.
+    Fixed(f32),
+    /// The store's part of what popularity weighs.
+    LocalPopularity,
+    /// The federation's part of it.
+    GlobalPopularity,
+    /// What popularity leaves.
+    Neighbours,
 }
 
 enum Embedder {
@@ -103,11 +121,18 @@ const GLOBAL_DEVIATIONS: u8 = 12;
 /// Weight of local popularity, scaled to a maximum of 1, while it is all there is for new items.
 const LOCAL_WEIGHT: f32 = 0.05;
 
-/// Weight of local popularity beside a global model: few customers, so it only breaks ties.
-const LOCAL_WEIGHT_BESIDE_MODEL: f32 = 0.004;
+/// Weight of local popularity beside a factor model, which knows most of it: it only breaks ties.
+const LOCAL_WEIGHT_BESIDE_FACTORS: f32 = 0.004;
 
-/// Weight of global popularity relative to an item-item model, which knows most of it already.
-const POPULARITY_BESIDE_GRAM: f32 = 0.25;
+/// The item-item model weighs as much as popularity for a person with this share of the items that
+/// persons have on average: a first basket says less than what everybody buys. Chosen on new
+/// customers of April to June of the Complete Journey and on the month before the test month.
+const HALF_KNOWN_SHARE: f64 = 0.2;
+
+/// The store's popularity weighs as much as the federation's where its most bought item was bought
+/// by so many customers: people buy what their store sells, and few customers do not say what that
+/// is. Chosen as [`HALF_KNOWN_SHARE`] was.
+const HALF_LOCAL_CUSTOMERS: f32 = 15.0;
 
 impl Taste {
     /// Gathers the sources: local popularity always, and whatever the model holds.
@@ -121,26 +146,27 @@ impl Taste {
         model: Option<&Model>,
     ) -> Result<Self, TasteError> {
         let items = catalogue.len();
-        let counts = counted(bought_by);
         let mut taste = Self {
             components: vec![
                 component(
                     Source::History,
                     LocalHistory::new(items),
                     Scale::Maximum,
-                    HISTORY_WEIGHT,
+                    Weight::Fixed(HISTORY_WEIGHT),
                 ),
                 component(
                     Source::LocalPopularity,
-                    PopularityScorer::new(&counts),
+                    PopularityScorer::new(&counted(bought_by)),
                     Scale::Maximum,
-                    LOCAL_WEIGHT,
+                    Weight::Fixed(LOCAL_WEIGHT),
                 ),
             ],
             items,
             neighbours: None,
             embedder: None,
             model: None,
+            half_known: None,
+            local_share: 0.0,
         };
         if let Some(model) = model {
             if *model.catalogue() != catalogue.digest() || model.items() as usize != items {
@@ -148,7 +174,7 @@ impl Taste {
             }
             taste.add_model(model)?;
         }
-        Ok(taste)
+        Ok(taste.with_popularity(bought_by))
     }
 
     /// The same global model over more items: the store's own follow those of the catalogue, and
@@ -157,11 +183,21 @@ impl Taste {
     pub fn with_popularity(&self, bought_by: &[u32]) -> Self {
         let mut taste = self.clone();
         taste.items = bought_by.len().max(self.items);
+        let most = bought_by.iter().copied().max().unwrap_or(0) as f32;
+        taste.local_share = most / (most + HALF_LOCAL_CUSTOMERS);
+        let counts = counted(bought_by);
         for component in &mut taste.components {
-            match component.source {
-                Source::History => component.scorer = Arc::new(LocalHistory::new(taste.items)),
-                Source::LocalPopularity => {
-                    component.scorer = Arc::new(PopularityScorer::new(&counted(bought_by)));
+            match (component.source, component.weight) {
+                (Source::History, _) => {
+                    component.scorer = Arc::new(LocalHistory::new(taste.items));
+                }
+                (Source::LocalPopularity, Weight::Fixed(_)) => {
+                    component.scorer = Arc::new(PopularityScorer::new(&counts));
+                }
+                // On the scale of the federation's: logarithms.
+                (Source::LocalPopularity, _) => {
+                    let logarithms: Vec<f64> = counts.iter().map(|count| count.ln_1p()).collect();
+                    component.scorer = Arc::new(PopularityScorer::new(&logarithms));
                 }
                 _ => {}
             }
@@ -239,7 +275,8 @@ impl Taste {
             let given = if component.source == Source::History { recent } else { counts };
             let mut scores = component.scorer.scores(given);
             component.scale.apply(&mut scores);
-            scores.iter_mut().for_each(|score| *score *= component.weight);
+            let weight = self.weight(component.weight, counts.len());
+            scores.iter_mut().for_each(|score| *score *= weight);
             // Nothing is known there, which is what the average is on every scale.
             scores.resize(self.items, 0.0);
             (component.source, scores)
@@ -271,17 +308,18 @@ impl Taste {
 
     fn add_model(&mut self, model: &Model) -> Result<(), TasteError> {
         self.model = Some(model.digest()?);
-        let mut global: Vec<(Source, Arc<dyn Scorer>, f32)> = Vec::new();
+        let mut global: Vec<(Source, Arc<dyn Scorer>, Weight)> = Vec::new();
         if model.tensor(Cooccurrence::TENSOR).is_some() {
             let gram = Gram::from_model(model)?;
             let covered = gram.covered().to_vec();
             let weighting = Cooccurrence::weighting(model)?;
             let options = PureSvdOptions { rank: EMBEDDING_RANK, weighting };
+            self.half_known = Some((HALF_KNOWN_SHARE * gram.items_per_person()) as f32);
             let principal = PureSvd::fit(gram.clone(), &options);
             self.embedder = Some(Arc::new(Embedder::Principal(principal)));
             let options = EaseOptions { lambda: EASE_LAMBDA, weighting };
             let ease = Ease::fit(gram, &options)?;
-            global.push((Source::Cooccurrence, Arc::new(ease.clone()), 1.0));
+            global.push((Source::Cooccurrence, Arc::new(ease.clone()), Weight::Neighbours));
             self.neighbours = Some(Arc::new((ease, covered)));
         }
         // The public hierarchy helps where the model carries it.
@@ -289,31 +327,44 @@ impl Taste {
         if model.tensor(Hierarchy::CATEGORY).is_none() {
             options = LogLinearOptions { category: 0.0, department: 0.0, ..options };
         }
+        let mut local = None;
         if model.tensor(MatrixFactorisation::TENSOR).is_some() {
+            // The factor model's scores hold the popularity already, and how sure it is of whom.
             let factors = LogLinear::from_model(model, &options)?;
-            global.push((Source::MatrixFactorisation, Arc::new(factors.clone()), 1.0));
-            self.embedder = Some(Arc::new(Embedder::Factors(factors)));
+            self.embedder = Some(Arc::new(Embedder::Factors(factors.clone())));
+            let each = GLOBAL_WEIGHT / (global.len() + 1) as f32;
+            global.push((Source::MatrixFactorisation, Arc::new(factors), Weight::Fixed(each)));
+            global.iter_mut().for_each(|(_, _, weight)| *weight = Weight::Fixed(each));
+            local = Some((Scale::Maximum, Weight::Fixed(LOCAL_WEIGHT_BESIDE_FACTORS)));
         } else if model.tensor(Popularity::TENSOR).is_some() {
-            // The factor model's scores hold the popularity already.
             let popular = LogLinear::content(model, &options)?;
-            let weight = if global.is_empty() { 1.0 } else { POPULARITY_BESIDE_GRAM };
-            global.push((Source::GlobalPopularity, Arc::new(popular), weight));
+            global.push((Source::GlobalPopularity, Arc::new(popular), Weight::GlobalPopularity));
         }
         if global.is_empty() {
             return Ok(());
         }
+        let scale = Scale::Limited { deviations: GLOBAL_DEVIATIONS };
         for component in &mut self.components {
             if component.source == Source::LocalPopularity {
-                component.weight = LOCAL_WEIGHT_BESIDE_MODEL;
+                (component.scale, component.weight) =
+                    local.unwrap_or((scale, Weight::LocalPopularity));
             }
         }
-        let all: f32 = global.iter().map(|(_, _, weight)| weight).sum();
         for (source, scorer, weight) in global {
-            let weight = GLOBAL_WEIGHT * weight / all;
-            let scale = Scale::Limited { deviations: GLOBAL_DEVIATIONS };
             self.components.push(Component { source, scorer, scale, weight });
         }
         Ok(())
+    }
+
+    /// What a source weighs for a person with `known` items.
+    fn weight(&self, weight: Weight, known: usize) -> f32 {
+        let popularity = self.half_known.map_or(1.0, |half| half / (half + known as f32));
+        match weight {
+            Weight::Fixed(weight) => weight,
+            Weight::LocalPopularity => GLOBAL_WEIGHT * popularity * self.local_share,
+            Weight::GlobalPopularity => GLOBAL_WEIGHT * popularity * (1.0 - self.local_share),
+            Weight::Neighbours => GLOBAL_WEIGHT * (1.0 - popularity),
+        }
     }
 }
 
@@ -332,7 +383,7 @@ fn component(
     source: Source,
     scorer: impl Scorer + 'static,
     scale: Scale,
-    weight: f32,
+    weight: Weight,
 ) -> Component {
     Component { source, scorer: Arc::new(scorer), scale, weight }
 }

@@ -132,6 +132,35 @@ fn what_is_bought_again_outweighs_the_model_in_a_long_catalogue() {
 }
 
 #[test]
+fn a_stores_own_popularity_counts_as_its_customers_are_many() {
+    let first = |bought_by: [u32; 5], model: &Model| {
+        let taste = Taste::new(&catalogue(), &bought_by, Some(model)).unwrap();
+        chorale_task::top_k(&taste.blend(&[], &[]), &[], 1)[0]
+    };
+    // The federation buys apples, this store's customers matches.
+    for model in [popular(), with_gram()] {
+        assert_eq!(first([0; 5], &model), 0);
+        assert_eq!(first([0, 0, 0, 0, 1], &model), 0);
+        assert_eq!(first([0, 0, 0, 0, 200], &model), 4);
+    }
+}
+
+#[test]
+fn a_first_item_says_less_than_many() {
+    let taste = Taste::new(&catalogue(), &[0; 5], Some(&with_gram())).unwrap();
+    let greatest = |counts: &[(u32, f32)], source: Source| {
+        let scores = taste.scores(&[], counts);
+        let of = scores.into_iter().find(|(one, _)| *one == source).unwrap().1;
+        of.into_iter().fold(0.0, f32::max)
+    };
+    let (few, many) = ([(2, 1.0)], [(0, 1.0), (2, 1.0), (3, 1.0)]);
+    let popularity = |counts: &[(u32, f32)]| greatest(counts, Source::GlobalPopularity);
+    assert!(popularity(&[]) > popularity(&few) && popularity(&few) > popularity(&many));
+    assert_eq!(greatest(&[], Source::Cooccurrence), 0.0);
+    assert!(greatest(&few, Source::Cooccurrence) > 0.0);
+}
+
+#[test]
 fn the_global_model_finds_what_goes_together() {
     let model = with_gram();
     let serving = serving(Some(&model));
