@@ -88,7 +88,7 @@ enum Arm {
     FederationPopular,
     /// The agent without the federation: own baskets, then the store's most bought.
     StoreAlone,
-    /// The agent under a model that holds popularity only.
+    /// The agent under a model that holds popularity only; the store's own counts in it.
     WithPopularity,
     /// The agent under a model with the matrix.
     WithMatrix,
@@ -236,6 +236,8 @@ fn shops(folder: &Path, until_s: i64) -> Result<Vec<Shop>, Box<dyn Error>> {
 
 /// What one store ranks by for one fold of persons.
 struct Tastes {
+    /// Of the federation's popularity, whatever the store's customers bought.
+    federation: Taste,
     alone: Taste,
     popular: Taste,
     matrix: Taste,
@@ -294,9 +296,11 @@ impl Setting {
         let matrix = support::model(&self.catalogue, &mut people, self.covered, self.weighting)?;
         let popular = support::popular(&self.catalogue, &support::bought_by(&mut people, items))?;
         let nobody = vec![0; items];
+        let popular = Taste::new(&self.catalogue, &nobody, Some(&popular))?;
         Ok(Tastes {
+            federation: popular.clone(),
             alone: Taste::new(&self.catalogue, &nobody, None)?,
-            popular: Taste::new(&self.catalogue, &nobody, Some(&popular))?,
+            popular,
             matrix: Taste::new(&self.catalogue, &nobody, Some(&matrix))?,
         })
     }
@@ -391,6 +395,7 @@ impl Tastes {
     /// The same models beside the store's own customers.
     fn at(&self, bought_by: &[u32]) -> Self {
         Self {
+            federation: self.federation.clone(),
             alone: self.alone.with_popularity(bought_by),
             popular: self.popular.with_popularity(bought_by),
             matrix: self.matrix.with_popularity(bought_by),
@@ -407,7 +412,7 @@ impl Tastes {
                 Arm::StorePopular => {
                     (knows == Knows::OtherCustomers).then(|| self.alone.blend(&[], &[]))
                 }
-                Arm::FederationPopular => Some(self.popular.blend(&[], &[])),
+                Arm::FederationPopular => Some(self.federation.blend(&[], &[])),
                 Arm::StoreAlone => known.then(|| self.alone.blend(&recent, &counts)),
                 Arm::WithPopularity => known.then(|| self.popular.blend(&recent, &counts)),
                 Arm::WithMatrix => Some(self.matrix.blend(&recent, &counts)),
