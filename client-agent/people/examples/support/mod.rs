@@ -1,4 +1,4 @@
-//! What the examples share: a federation's model of persons who lie in one place, and arguments.
+//! What the examples share; none of them uses all of it. A federation's model of persons who lie in one place, and arguments.
 
 use std::{error::Error, path::Path, process::ExitCode, str::FromStr};
 
@@ -35,10 +35,7 @@ pub(crate) fn model(
 ) -> Result<Model, Box<dyn Error>> {
     let items = catalogue.len();
     let bought_by = bought_by(people, items);
-    let mut covered: Vec<u32> = (0..items as u32).collect();
-    covered.sort_by(|a, b| bought_by[*b as usize].total_cmp(&bought_by[*a as usize]));
-    covered.truncate(covered_max);
-    covered.sort_unstable();
+    let covered = covered(&bought_by, covered_max);
     people.rewind();
     let gram = Gram::pooled(people, items as u32, &covered, weighting);
     let side = covered.len();
@@ -54,6 +51,15 @@ pub(crate) fn model(
         model = model.with_tensor("pooled", name, Tensor::vector(values)?)?;
     }
     Ok(model.with_note(Cooccurrence::WEIGHTING, weighting.name())?)
+}
+
+/// The items that most bought, at most `covered_max` of them, ascending.
+pub(crate) fn covered(bought_by: &[f64], covered_max: usize) -> Vec<u32> {
+    let mut covered: Vec<u32> = (0..bought_by.len() as u32).collect();
+    covered.sort_by(|a, b| bought_by[*b as usize].total_cmp(&bought_by[*a as usize]));
+    covered.truncate(covered_max);
+    covered.sort_unstable();
+    covered
 }
 
 /// The model that holds nothing but how many bought each item.
