@@ -30,7 +30,7 @@ use serde::Serialize;
 
 const USAGE: &str = "\
 cold_start FOLDER CUT [--persons N] [--folds N] [--store-folds N] [--covered ITEMS]
-           [--weighting WEIGHTING] [--until UNTIL] [--json FILE]
+           [--weighting WEIGHTING] [--until UNTIL] [--json FILE] [--table FILE]
 
 FOLDER       holds catalogue.csv and agents/STORE with keys/ and an ingested data/ for each store;
              all under one pseudonym key
@@ -40,7 +40,8 @@ CUT          what happened before, is known; customers are new from here on, Uni
 --store-folds  stores are in so many (10): of a new store's fold, nobody is in its model
 --covered    what the matrix covers of a larger catalogue: the items that most persons bought (2400)
 --weighting  how the matrix weighs counts: binary (where nothing is said), square-root, logarithm
---until      what happens from here on is left out, Unix seconds: for choosing between rankings";
+--until      what happens from here on is left out, Unix seconds: for choosing between rankings
+--json       writes every figure of every store; --table one line for each store, as Markdown";
 
 /// Length of the lists.
 const LENGTH: usize = 20;
@@ -167,7 +168,8 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), Box<dyn Error>> {
-    let names = ["persons", "folds", "store-folds", "covered", "weighting", "until", "json"];
+    let names =
+        ["persons", "folds", "store-folds", "covered", "weighting", "until", "json", "table"];
     let mut arguments = support::Arguments::read(USAGE, &names)?;
     let folder: PathBuf = arguments.value("FOLDER")?;
     let cut_s: i64 = arguments.value("CUT")?;
@@ -194,6 +196,9 @@ fn run() -> Result<(), Box<dyn Error>> {
     }
     let rows = setting.rows(&judged, persons_min);
     print(&rows);
+    if let Some(path) = arguments.option::<PathBuf>("table")? {
+        std::fs::write(path, table(&rows))?;
+    }
     if let Some(path) = arguments.option::<PathBuf>("json")? {
         let report = Report {
             cut_s,
@@ -484,7 +489,7 @@ fn rows_of(of: Of, store: Option<String>, persons: &[Figures]) -> Vec<Row> {
     ARMS.iter().enumerate().filter_map(row).collect()
 }
 
-/// The sums, and the stores' recall of newcomers.
+/// The figures of all stores together.
 fn print(rows: &[Row]) {
     let mut before = None;
     for row in rows.iter().filter(|row| row.store.is_none()) {
@@ -498,22 +503,59 @@ fn print(rows: &[Row]) {
         }
         println!("  {}", line(row));
     }
-    let mut before = None;
-    for row in rows {
-        let Some(store) = &row.store else { continue };
-        if row.of.scope == Scope::NewItems {
-            continue;
+}
+
+/// Recall@20 on all items, a line for each store.
+fn table(rows: &[Row]) -> String {
+    let mut text = String::new();
+    for customers in [Customers::New, Customers::AllAsNew] {
+        text += match customers {
+            Customers::New => "## Customers who are new at the store\n\n",
+            Customers::AllAsNew => "\n## All customers, as if they were new\n\n",
+        };
+        text += "| store | customers | store's most bought | federation's | agent | at a new store \
+                 | after one basket: customers | store alone | agent | at a new store |\n\
+                 |---|---|---|---|---|---|---|---|---|---|\n";
+        let mut stores: Vec<&str> = rows
+            .iter()
+            .filter(|row| row.of.customers == customers)
+            .filter_map(|row| row.store.as_deref())
+            .collect();
+        stores.sort_unstable();
+        stores.dedup();
+        for store in stores {
+            let cell = |baskets: usize, knows: Knows, arm: Arm| {
+                let of = Of { customers, knows, baskets, scope: Scope::AllItems };
+                rows.iter().find(|row| {
+                    row.of == of && row.arm == arm && row.store.as_deref() == Some(store)
+                })
+            };
+            let short =
+                |row: Option<&Row>| row.map_or("-".into(), |row| format!("{:.3}", row.recall.mean));
+            let long = |row: Option<&Row>| {
+                row.map_or("-".into(), |row| {
+                    let Interval { mean, low, high } = row.recall;
+                    format!("{mean:.3} [{low:.3}, {high:.3}]")
+                })
+            };
+            let judged = |row: Option<&Row>| row.map_or("-".into(), |row| row.judged.to_string());
+            let (others, nothing) = (Knows::OtherCustomers, Knows::Nothing);
+            let cells = [
+                store.to_owned(),
+                judged(cell(0, others, Arm::WithMatrix)),
+                short(cell(0, others, Arm::StorePopular)),
+                short(cell(0, others, Arm::FederationPopular)),
+                long(cell(0, others, Arm::WithMatrix)),
+                short(cell(0, nothing, Arm::WithMatrix)),
+                judged(cell(1, others, Arm::WithMatrix)),
+                short(cell(1, others, Arm::StoreAlone)),
+                long(cell(1, others, Arm::WithMatrix)),
+                short(cell(1, nothing, Arm::WithMatrix)),
+            ];
+            text += &format!("| {} |\n", cells.join(" | "));
         }
-        if before != Some((row.of, store)) {
-            let Of { customers, knows, baskets, .. } = row.of;
-            println!(
-                "\nstore {store}: {customers:?}, {baskets} baskets known, the store knows {knows:?}: {} persons",
-                row.judged
-            );
-            before = Some((row.of, store));
-        }
-        println!("  {}", line(row));
     }
+    text
 }
 
 fn line(row: &Row) -> String {
