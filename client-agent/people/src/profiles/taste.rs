@@ -109,7 +109,7 @@ const EMBEDDING_RANK: usize = 16;
 /// again outweighs every guess.
 const HISTORY_WEIGHT: f32 = 1.0;
 
-/// Weight of all global sources together, each scaled to standard deviation 1 or less; chosen as
+/// Weight of models and popularity together, each scaled to standard deviation 1 or less; chosen as
 /// [`EASE_LAMBDA`] was.
 const GLOBAL_WEIGHT: f32 = 0.02;
 
