@@ -53,6 +53,9 @@ pub struct Taste {
     /// Items of a person with whom the item-item model weighs as much as popularity; without
     /// one popularity has all the weight.
     half_known: Option<f32>,
+    /// How much the item-item model says for all its noise: √ of the λ that it would have without
+    /// noise and the one that it has, 0 to 1.
+    trust: f32,
     /// Share of the store's own in popularity.
     local_share: f32,
 }
@@ -98,9 +101,13 @@ enum Embedder {
 }
 
 /// λ of the item-item weights, in units where every person adds trace 1; chosen on the month before
-/// the test month of the Complete Journey. Where the matrix is noisier than that, fitting raises it
-/// by itself.
+/// the test month of the Complete Journey.
 const EASE_LAMBDA: f64 = 10.0;
+
+/// What λ grows by, in units of how far the noise alone pushes eigenvalues ([`Gram::noise_edge`]): by
+/// one the matrix is as well conditioned as without noise, by two its small eigenvalues, which are
+/// noise, no longer rule the weights. Chosen as [`EASE_LAMBDA`] was, with noise of σ 0.5 to 4.
+const NOISE_EDGES: f64 = 2.0;
 
 /// Dimensions of an embedding out of the item-item matrix.
 const EMBEDDING_RANK: usize = 16;
@@ -166,6 +173,7 @@ impl Taste {
             embedder: None,
             model: None,
             half_known: None,
+            trust: 1.0,
             local_share: 0.0,
         };
         if let Some(model) = model {
@@ -317,8 +325,9 @@ impl Taste {
             self.half_known = Some((HALF_KNOWN_SHARE * gram.items_per_person()) as f32);
             let principal = PureSvd::fit(gram.clone(), &options);
             self.embedder = Some(Arc::new(Embedder::Principal(principal)));
-            let options = EaseOptions { lambda: EASE_LAMBDA, weighting };
-            let ease = Ease::fit(gram, &options)?;
+            let lambda = EASE_LAMBDA + NOISE_EDGES * gram.noise_edge();
+            let ease = Ease::fit(gram, &EaseOptions { lambda, weighting })?;
+            self.trust = (EASE_LAMBDA / ease.lambda()).sqrt() as f32;
             global.push((Source::Cooccurrence, Arc::new(ease.clone()), Weight::Neighbours));
             self.neighbours = Some(Arc::new((ease, covered)));
         }
@@ -332,9 +341,10 @@ impl Taste {
             // The factor model's scores hold the popularity already, and how sure it is of whom.
             let factors = LogLinear::from_model(model, &options)?;
             self.embedder = Some(Arc::new(Embedder::Factors(factors.clone())));
-            let each = GLOBAL_WEIGHT / (global.len() + 1) as f32;
-            global.push((Source::MatrixFactorisation, Arc::new(factors), Weight::Fixed(each)));
-            global.iter_mut().for_each(|(_, _, weight)| *weight = Weight::Fixed(each));
+            let neighbours = if global.is_empty() { 0.0 } else { GLOBAL_WEIGHT / 2.0 * self.trust };
+            global.iter_mut().for_each(|(_, _, weight)| *weight = Weight::Fixed(neighbours));
+            let weight = Weight::Fixed(GLOBAL_WEIGHT - neighbours);
+            global.push((Source::MatrixFactorisation, Arc::new(factors), weight));
             local = Some((Scale::Maximum, Weight::Fixed(LOCAL_WEIGHT_BESIDE_FACTORS)));
         } else if model.tensor(Popularity::TENSOR).is_some() {
             let popular = LogLinear::content(model, &options)?;
@@ -358,7 +368,8 @@ impl Taste {
 
     /// What a source weighs for a person with `known` items.
     fn weight(&self, weight: Weight, known: usize) -> f32 {
-        let popularity = self.half_known.map_or(1.0, |half| half / (half + known as f32));
+        let share = |half| self.trust * known as f32 / (half + known as f32);
+        let popularity = 1.0 - self.half_known.map_or(0.0, share);
         match weight {
             Weight::Fixed(weight) => weight,
             Weight::LocalPopularity => GLOBAL_WEIGHT * popularity * self.local_share,

@@ -160,6 +160,27 @@ fn a_first_item_says_less_than_many() {
     assert!(greatest(&few, Source::Cooccurrence) > 0.0);
 }
 
+/// The noisier a federation's matrix is, the less it says beside popularity, and the less its own small
+/// eigenvalues, which are noise, say in it.
+#[test]
+fn a_noisy_matrix_says_less() {
+    let noisy = |std: f64| {
+        let noise = Tensor::vector(&[std]).unwrap();
+        let model = with_gram().with_tensor("c", Cooccurrence::NOISE, noise).unwrap();
+        let taste = Taste::new(&catalogue(), &[0; 5], Some(&model)).unwrap();
+        let counts = [(0, 1.0), (2, 1.0), (3, 1.0)];
+        let scores = taste.scores(&[], &counts);
+        let greatest = |source: Source| {
+            let of = &scores.iter().find(|(one, _)| *one == source).unwrap().1;
+            of.iter().copied().fold(0.0, f32::max)
+        };
+        (greatest(Source::Cooccurrence), greatest(Source::GlobalPopularity))
+    };
+    let (clear, some, much) = (noisy(0.0), noisy(1.0), noisy(20.0));
+    assert!(clear.0 > some.0 && some.0 > much.0, "{clear:?} {some:?} {much:?}");
+    assert!(clear.1 < some.1 && some.1 < much.1);
+}
+
 #[test]
 fn the_global_model_finds_what_goes_together() {
     let model = with_gram();
