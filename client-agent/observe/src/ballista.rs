@@ -32,7 +32,7 @@ use crate::{Cluster, ObserveError};
 
 type Failed = Box<dyn Error + Send + Sync>;
 
-/// For a connection, and between signs of life on one.
+/// For a connection, between signs of life on one, and for an answer to a word that is no query.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The scheduler, and how to talk to it.
@@ -136,7 +136,8 @@ impl Job {
     /// `finished`.
     pub(super) async fn end(&self, finished: bool) -> Result<(), Failed> {
         let Some(job_id) = self.id() else { return Ok(()) };
-        let channel: Channel = self.scheduler.endpoint.connect().await?;
+        let endpoint = self.scheduler.endpoint.clone().timeout(PATIENCE);
+        let channel: Channel = endpoint.connect().await?;
         let mut scheduler = SchedulerGrpcClient::new(channel);
         if !finished {
             scheduler.cancel_job(CancelJobParams { job_id: job_id.clone() }).await?;
