@@ -9,15 +9,13 @@
 
 use std::{
     fs,
-    io::Write as _,
-    panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     process::{Command, ExitCode, Output},
 };
 
 use chorale_coordinator::events::Event;
 use chorale_dp::Rational;
-use chorale_tests::{Federation, Setup};
+use chorale_tests::{Case, Federation, Setup, run_cases};
 use tokio::runtime::Runtime;
 
 fn main() -> ExitCode {
@@ -32,11 +30,9 @@ fn main() -> ExitCode {
             let arguments = std::iter::once("client-agent".into()).chain(arguments);
             chorale_client_agent::cli::main(arguments)
         }
-        filter => all(filter.filter(|text| !text.starts_with('-')).unwrap_or_default()),
+        filter => run_cases(&CASES, filter),
     }
 }
-
-type Case = (&'static str, fn());
 
 const CASES: [Case; 11] = [
     ("an_unreadable_file", an_unreadable_file),
@@ -51,18 +47,6 @@ const CASES: [Case; 11] = [
     ("a_cohort_below_the_floor", a_cohort_below_the_floor),
     ("a_policy_that_forbids_the_plan", a_policy_that_forbids_the_plan),
 ];
-
-fn all(filter: &str) -> ExitCode {
-    let mut failed = 0;
-    let mut out = std::io::stderr();
-    for (name, case) in CASES.into_iter().filter(|(name, _)| name.contains(filter)) {
-        let outcome = catch_unwind(AssertUnwindSafe(case));
-        failed += u32::from(outcome.is_err());
-        let word = if outcome.is_ok() { "ok" } else { "FAILED" };
-        writeln!(out, "test {name} ... {word}").unwrap();
-    }
-    ExitCode::from(u8::from(failed > 0))
-}
 
 fn an_unreadable_file() {
     let place = Place::new();

@@ -9,12 +9,9 @@ mod cluster;
 mod shop;
 mod tls;
 
-use std::{
-    io::Write as _,
-    panic::{AssertUnwindSafe, catch_unwind},
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
+use chorale_tests::{Case, run_cases};
 use cluster::{Cluster, Results};
 use shop::Shop;
 
@@ -28,11 +25,9 @@ fn main() -> ExitCode {
             let arguments = std::iter::once("client-agent".to_owned()).chain(arguments);
             chorale_client_agent::cli::main(arguments.map(Into::into))
         }
-        filter => all(filter.filter(|text| !text.starts_with('-')).unwrap_or_default()),
+        filter => run_cases(&CASES, filter),
     }
 }
-
-type Case = (&'static str, fn());
 
 const CASES: [Case; 6] = [
     ("the_same_as_in_the_agent", the_same_as_in_the_agent),
@@ -42,18 +37,6 @@ const CASES: [Case; 6] = [
     ("tls_with_certificates_of_both_sides", tls_with_certificates_of_both_sides),
     ("what_a_cluster_cannot_read_is_refused", what_a_cluster_cannot_read_is_refused),
 ];
-
-fn all(filter: &str) -> ExitCode {
-    let mut failed = 0;
-    let mut out = std::io::stderr();
-    for (name, case) in CASES.into_iter().filter(|(name, _)| name.contains(filter)) {
-        let outcome = catch_unwind(AssertUnwindSafe(case));
-        failed += u32::from(outcome.is_err());
-        let word = if outcome.is_ok() { "ok" } else { "FAILED" };
-        writeln!(out, "test {name} ... {word}").unwrap();
-    }
-    ExitCode::from(u8::from(failed > 0))
-}
 
 /// Filters and joins, then new files alone, then a sum, whose rows the executors exchange: persons
 /// in the sealed store are what the agent's own engine makes of it, and the executors' disks are

@@ -1,12 +1,14 @@
 //! What the tests that span crates share.
 #![allow(clippy::unwrap_used)]
 
+pub mod cases;
 pub mod federation;
 pub mod running;
 pub mod shop;
 
 use std::path::{Path, PathBuf};
 
+pub use cases::{Case, run_cases};
 pub use federation::{Federation, Setup};
 pub use running::{Agent, Coordinator, Kill};
 pub use shop::Shop;
