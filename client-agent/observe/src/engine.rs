@@ -39,7 +39,7 @@ use crate::{
     columns::{Columns, Layout},
     database, files,
     linear::added_rows,
-    place::Place,
+    place::{Place, said},
     text::{Table, Tally},
 };
 
@@ -322,9 +322,4 @@ fn position(sql: &str, name: &str) -> Option<(usize, usize)> {
     let line = before.matches('\n').count() + 1;
     let column = found - before.rfind('\n').map_or(0, |end| end + 1) + 1;
     Some((line, column))
-}
-
-/// The innermost message, without the engine's layers of wrapping and its backtraces.
-pub(super) fn said(error: &DataFusionError) -> Engine {
-    Engine(error.find_root().strip_backtrace())
 }

@@ -10,7 +10,7 @@ use datafusion::{
 
 #[cfg(feature = "ballista")]
 use crate::ballista;
-use crate::{Engine, ObserveError, RunsOn, Settings, engine::said};
+use crate::{Engine, ObserveError, RunsOn, Settings};
 
 /// The place where the SQL runs.
 pub(super) enum Place {
@@ -119,6 +119,11 @@ impl Job {
             }
         }
     }
+}
+
+/// The innermost message, without the engine's layers of wrapping and its backtraces.
+pub(super) fn said(error: &DataFusionError) -> Engine {
+    Engine(error.find_root().strip_backtrace())
 }
 
 /// The text without what stands in quotes.
