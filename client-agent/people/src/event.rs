@@ -294,9 +294,12 @@ impl<'r> Batch<'_, 'r> {
             Some(raw) => number(raw).ok_or(Reason::UnknownChannel)?,
             None => 0,
         };
-        let discount = row.discount.or(0.0)?;
+        let discount = row.discount.or(0.0)? as f32;
         if discount < 0.0 {
             return Err(Reason::NegativeAmount);
+        }
+        if discount.is_infinite() {
+            return Err(Reason::NotANumber);
         }
         let quantity = row.quantity.or(1.0)?;
         if !(rules.quantity_min..=rules.quantity_max).contains(&quantity) {
@@ -314,7 +317,7 @@ impl<'r> Batch<'_, 'r> {
             item,
             quantity: quantity as f32,
             amount,
-            discount: discount as f32,
+            discount,
             channel,
             // Without a basket column, what a person does within one day belongs together.
             basket: row.basket.map_or((time_s / 86_400) as u64, basket),
@@ -433,6 +436,7 @@ mod tests {
             (Row { amount: Number::Unreadable, ..good() }, Reason::NotANumber),
             (Row { discount: Number::Value(-0.01), ..good() }, Reason::NegativeAmount),
             (Row { discount: Number::Unreadable, ..good() }, Reason::NotANumber),
+            (Row { discount: Number::Value(1e300), ..good() }, Reason::NotANumber),
             (Row { quantity: Number::Value(f64::NAN), ..good() }, Reason::NotANumber),
             (Row { quantity: Number::Value(-1.0), ..good() }, Reason::ImpossibleQuantity),
             (Row { quantity: Number::Value(1e7), ..good() }, Reason::ImpossibleQuantity),

@@ -1,4 +1,4 @@
-//! What the examples share; none of them uses all of it. A federation's model of persons who lie in one place, and arguments.
+//! What the examples share: a federation's model of persons who lie in one place, and arguments.
 
 use std::{error::Error, path::Path, process::ExitCode, str::FromStr};
 

@@ -214,6 +214,10 @@ impl Declared {
         if self.searched.is_some() && self.measure != Measure::Searches {
             return Some(("searched", "there with the measure 'searches' alone"));
         }
+        let of_items = [&self.department, &self.category, &self.label];
+        if self.measure == Measure::Searches && of_items.iter().any(|of| of.is_some()) {
+            return Some(("measure", "another one than searches where items are named"));
+        }
         if let Some(wrong) = self.wrongly_narrowed(channels) {
             return Some(wrong);
         }
@@ -265,9 +269,7 @@ impl Declared {
             feature.wrong(channels).or(repeated).map(|(key, expected)| (place, key, expected))
         })
     }
-}
 
-impl Declared {
     fn narrows(&self) -> bool {
         let texts = [&self.department, &self.category, &self.label, &self.channel];
         texts.iter().any(|text| text.is_some()) || self.hours.is_some() || !self.weekdays.is_empty()
@@ -574,6 +576,7 @@ mod tests {
             (Declared { hours: Some([7, 25]), ..good.clone() }, "hours"),
             (Declared { utc_offset_minutes: 900, ..good.clone() }, "utc_offset_minutes"),
             (Declared { searched: Some("tea".into()), ..good.clone() }, "searched"),
+            (Declared { measure: Measure::Searches, ..good.clone() }, "measure"),
             (Declared { buckets: vec![2.0, 1.0], ..good.clone() }, "buckets"),
             (Declared { scale: Some(Scale::Log), range: [-1.0, 1.0], ..good.clone() }, "scale"),
             (Declared { scale: Some(Scale::Unit), range: [1.0, 1.0], ..good.clone() }, "scale"),
