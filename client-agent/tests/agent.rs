@@ -521,7 +521,7 @@ fn declared_features_make_a_table_of_the_past() {
     shop.write("agent.toml", &format!("{config}\n{feature}"));
     shop.json(&["ingest", "--json"]);
     let listed = shop.run(&["features", "list"]);
-    for word in ["fruit-spend", "crm", "marketing", "number", "0 to 100"] {
+    for word in ["fruit-spend", "crm", "marketing", "number", "0 to 100", "FRUIT"] {
         assert!(text(&listed.stdout).contains(word), "{}", text(&listed.stdout));
     }
     let table = shop.run(&["features", "table", "--at", "2017-11-01,2017-11-01T00:00:01Z"]);

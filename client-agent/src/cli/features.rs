@@ -54,10 +54,11 @@ pub(super) fn list(
             word(feature.value_type()),
             format!("{least} to {greatest}"),
             feature.days.map_or_else(|| "all".into(), |days| format!("{days} days")),
+            only(feature),
             format!("{} h", feature.ttl_hours),
         ]
     };
-    let head = ["name", "owner", "purpose", "measure", "type", "range", "of", "kept"];
+    let head = ["name", "owner", "purpose", "measure", "type", "range", "of", "only", "kept"];
     let rows: Vec<Vec<String>> =
         std::iter::once(head.map(String::from).to_vec()).chain(features.iter().map(row)).collect();
     out.write_all(columns(&rows).as_bytes()).map_err(OutputError)?;
@@ -118,6 +119,23 @@ pub(super) fn table(
         }
     }
     Ok(Done::Well)
+}
+
+/// What a feature is narrowed to.
+fn only(feature: &Declared) -> String {
+    let texts = [
+        &feature.department,
+        &feature.category,
+        &feature.label,
+        &feature.channel,
+        &feature.searched,
+    ];
+    let hours = feature.hours.map(|[from, to]| format!("{from} to {to} h"));
+    let days: Vec<String> = feature.weekdays.iter().map(word).collect();
+    let days = (!days.is_empty()).then(|| days.join(" "));
+    let parts: Vec<String> =
+        texts.into_iter().flatten().cloned().chain(hours).chain(days).collect();
+    if parts.is_empty() { "-".into() } else { parts.join(", ") }
 }
 
 /// A word as configurations have it.
